@@ -1,0 +1,1 @@
+"""See how a diffusion model works: schedules, exact and learned denoisers, samplers, training."""

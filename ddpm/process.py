@@ -1,0 +1,140 @@
+"""The forward process, its posterior, the three ways to say a prediction, and the training loss.
+
+Shapes: x, x0, noise and v are (B, *D); log_snr is (B,) or (). Coefficients are computed in float64 and
+applied in the dtype of x.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpm.schedule import LOG_SNR_MIN, alpha, sigma
+
+Prediction = Literal["noise", "x0", "v"]
+Network = Callable[..., Tensor]
+"""(x, log_snr, label) -> prediction, the shape of x."""
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""(x of shape (B, *D), log_snr of shape (B,) or ()) -> x̂0 of shape (B, *D)."""
+
+LOG_SNR_MAX = -LOG_SNR_MIN
+
+
+def like(coefficient: Tensor, x: Tensor) -> Tensor:
+    """``coefficient`` of shape (B,) or () as a tensor that multiplies x of shape (B, *D), in the dtype of x."""
+    return coefficient.reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim)).to(x)
+
+
+def add_noise(x0: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
+    """x_t = α x0 + σ ε (Ho et al. 2020, eq. 4)."""
+    return like(alpha(log_snr), x0) * x0 + like(sigma(log_snr), x0) * noise
+
+
+def noise_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
+    """ε = (x − α x0) / σ."""
+    return (x - like(alpha(log_snr), x) * x0) / like(sigma(log_snr), x)
+
+
+def x0_from_noise(x: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
+    """x0 = (x − σ ε) / α (Ho et al. 2020, eq. 15)."""
+    return (x - like(sigma(log_snr), x) * noise) / like(alpha(log_snr), x)
+
+
+def v_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
+    """v = α ε − σ x0 = (α x − x0) / σ (Salimans & Ho 2022, section 4)."""
+    return (like(alpha(log_snr), x) * x - x0) / like(sigma(log_snr), x)
+
+
+def x0_from_v(x: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
+    """x0 = α x − σ v (Salimans & Ho 2022, section 4)."""
+    return like(alpha(log_snr), x) * x - like(sigma(log_snr), x) * v
+
+
+def score_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
+    """∇ log p_t(x) = −ε / σ (Song et al. 2021; Tweedie's formula)."""
+    return -noise_from_x0(x, x0, log_snr) / like(sigma(log_snr), x)
+
+
+def posterior(x: Tensor, x0: Tensor, log_snr_t: Tensor, log_snr_s: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Mean (B, *D) and standard deviation, shaped to multiply it, of q(x_s | x_t, x0) for a cleaner level s.
+
+    With c = 1 − SNR_t / SNR_s: variance = η² c σ_s², k = √(σ_s² − variance) / σ_t,
+    mean = k x + (α_s − k α_t) x0. η = 1 is Ho et al. 2020, eq. 7; η = 0 is DDIM (Song et al. 2021, eq. 12,
+    where η scales the standard deviation as here). At λ_s = +∞ the mean is x0 and the deviation 0.
+    """
+    variance = eta**2 * -torch.expm1(log_snr_t.double() - log_snr_s.double()) * sigma(log_snr_s) ** 2
+    k = (sigma(log_snr_s) ** 2 - variance).clamp(min=0).sqrt() / sigma(log_snr_t)
+    mean = like(k, x) * x + like(alpha(log_snr_s) - k * alpha(log_snr_t), x) * x0
+    return mean, like(variance.sqrt(), x)
+
+
+_X0_FROM: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "noise": x0_from_noise,
+    "x0": lambda x, x0, log_snr: x0,
+    "v": x0_from_v,
+}
+
+
+def x0_from(prediction: Prediction) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The function (x, output, log_snr) -> x̂0 for a network that predicts ``prediction``."""
+    return _X0_FROM[prediction]
+
+
+def target(prediction: Prediction, x: Tensor, x0: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
+    """What a network that predicts ``prediction`` should answer at x."""
+    if prediction == "noise":
+        return noise
+    return x0 if prediction == "x0" else v_from_x0_and_noise(x0, noise, log_snr)
+
+
+def v_from_x0_and_noise(x0: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
+    """v = α ε − σ x0, without the division that loses digits where σ is small."""
+    return like(alpha(log_snr), x0) * noise - like(sigma(log_snr), x0) * x0
+
+
+def cosine_density(u: Tensor) -> Tensor:
+    """Uniform u in (0, 1) to λ in [−12, 12] with the density of the cosine schedule, λ = −2 log tan(π u' / 2).
+
+    u' is u squeezed to the part of (0, 1) that maps into the range, so the density covers it and no more.
+    """
+    edge = 2 / math.pi * math.atan(math.exp(-LOG_SNR_MAX / 2))
+    return -2 * torch.tan(math.pi / 2 * (edge + u.double() * (1 - 2 * edge))).log()
+
+
+def uniform_density(u: Tensor) -> Tensor:
+    """Uniform u in (0, 1) to λ uniform in [−12, 12]."""
+    return LOG_SNR_MAX - u.double() * (LOG_SNR_MAX - LOG_SNR_MIN)
+
+
+LogSnrDensity = Literal["cosine", "uniform"]
+DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"cosine": cosine_density, "uniform": uniform_density}
+
+
+def stratified(count: int, generator: torch.Generator) -> Tensor:
+    """``count`` numbers in (0, 1), shape (B,), one in each of as many equal intervals (Kingma et al. 2021, appendix I.1)."""
+    offset = torch.rand((), generator=generator, dtype=torch.float64)
+    return (torch.arange(count, dtype=torch.float64) + offset) / count
+
+
+def loss(network: Network, prediction: Prediction, x0: Tensor, noise: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
+    """Squared error of each sample's prediction, averaged over its entries: shape (B,) (Ho et al. 2020, eq. 14)."""
+    x = add_noise(x0, noise, log_snr)
+    error = network(x, log_snr.to(x.dtype), label) - target(prediction, x, x0, noise, log_snr)
+    return error.square().flatten(1).mean(1)
+
+
+def seeded(*key: int) -> torch.Generator:
+    """A CPU generator for a key of whole numbers from 0 to 2³² − 1, such as (seed, index).
+
+    Different keys give unrelated streams, but for zeros at their end: (1,) and (1, 0) are one key.
+    """
+    for part in key:
+        if not 0 <= part < 2**32:
+            raise ValueError(f"A generator's key holds {part}; its parts are whole numbers from 0 to {2**32 - 1}.")
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state)

@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ddpm.exact import finite, gaussian_mixture
+from ddpm.process import score_from_x0
+from ddpm.schedule import alpha, sigma
+
+LEVELS = [-6.0, 0.0, 3.0]
+WEIGHTS = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+MEANS = torch.tensor([[-2.0, 1.0], [0.5, 0.0], [3.0, -1.0]], dtype=torch.float64)
+EQUAL = torch.full((3,), 1 / 3)
+
+every_level = pytest.mark.parametrize("log_snr", [*map(torch.tensor, LEVELS), torch.tensor(LEVELS)], ids=str)
+
+
+@pytest.fixture
+def x():
+    return torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def column(values):
+    return values.reshape(-1, 1)
+
+
+@every_level
+def test_one_component_gives_the_linear_gaussian_posterior_mean(x, log_snr):
+    """With precisions: (m / std² + α x / σ²) / (1 / std² + α² / σ²)."""
+    a, s, std, mean = column(alpha(log_snr)), column(sigma(log_snr)), 0.7, MEANS[:1]
+    expected = (mean / std**2 + a * x / s**2) / (1 / std**2 + a**2 / s**2)
+    assert_close(gaussian_mixture(torch.ones(1), mean, std)(x, log_snr), expected)
+
+
+@every_level
+def test_the_score_of_the_exact_denoiser_is_the_gradient_of_the_log_density(x, log_snr):
+    std, x = 0.7, x.requires_grad_()
+    a, variance = column(alpha(log_snr))[..., None], column(alpha(log_snr) ** 2 * std**2 + sigma(log_snr) ** 2)
+    square = (x[:, None] - a * MEANS).square().sum(-1)
+    log_density = (WEIGHTS.log() - square / (2 * variance) - (2 * math.pi * variance).log()).logsumexp(1)
+    (gradient,) = torch.autograd.grad(log_density.sum(), x)
+    denoised = gaussian_mixture(WEIGHTS, MEANS, std)(x, log_snr)
+    assert_close(score_from_x0(x, denoised, log_snr), gradient)
+
+
+@every_level
+def test_a_finite_set_is_denoised_by_bayes_rule(x, log_snr):
+    a, s = column(alpha(log_snr)).expand(3, 1), column(sigma(log_snr)).expand(3, 1)
+    rows = []
+    for row in range(3):
+        likelihood = torch.stack([(-(x[row] - a[row] * m).square().sum() / (2 * s[row] ** 2)).exp() for m in MEANS])
+        rows.append((likelihood * MEANS).sum(0) / likelihood.sum())
+    assert_close(finite(MEANS)(x, log_snr), torch.stack(rows))
+
+
+@every_level
+def test_a_mixture_without_width_is_a_finite_set(x, log_snr):
+    assert_close(gaussian_mixture(EQUAL, MEANS, 1e-9)(x, log_snr), finite(MEANS)(x, log_snr))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_level_a_row_denoises_each_row_as_that_level_alone_would(x, count):
+    points = torch.randn(count, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    log_snr = torch.tensor(LEVELS)
+    alone = [finite(points)(x[row : row + 1], log_snr[row]) for row in range(len(x))]
+    assert_close(finite(points)(x, log_snr), torch.cat(alone))
+
+
+@every_level
+def test_a_set_of_one_point_is_always_that_point(x, log_snr):
+    assert_close(finite(MEANS[:1])(x, log_snr), MEANS[:1].expand(3, 2))
+
+
+def test_a_finite_set_near_the_data_answers_with_the_nearest_point(x):
+    nearest = MEANS[torch.cdist(x, MEANS).argmin(1)]
+    assert_close(finite(MEANS)(x, torch.tensor(12.0)), nearest)
+
+
+def test_a_finite_set_in_pure_noise_answers_with_the_mean(x):
+    assert_close(finite(MEANS)(x, torch.tensor(-30.0)), MEANS.mean(0).expand(3, 2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("log_snr", [-12.0, 0.0, 12.0])
+def test_single_precision_agrees_with_double(log_snr):
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    level = torch.tensor(log_snr)
+    noisy = alpha(level) * images + sigma(level) * torch.randn(
+        images.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    denoised = finite(images.float())(noisy.float(), level)
+    assert denoised.shape == images.shape
+    assert_close(denoised.double(), finite(images)(noisy, level), atol=1e-3, rtol=0)

@@ -1,0 +1,194 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch.testing import assert_close
+
+from ddpm import sampling
+from ddpm.denoiser import denoiser
+from ddpm.exact import gaussian_mixture
+from ddpm.networks import UNet, UNetConfig
+from ddpm.process import x0_from_noise
+from ddpm.sampling import generators, normal, sample
+from ddpm.schedule import Cosine, Linear, Table, alpha, grid, sigma
+
+STD = 0.5
+"""Of the data N(0, STD²) whose sampling is known in closed form."""
+gaussian = gaussian_mixture(torch.ones(1), torch.zeros(1, 1), STD)
+
+every_eta = pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+
+
+def last(steps):
+    *_, step = steps
+    return step
+
+
+# --- closed form: with Gaussian data the sampler is linear in its noise ----------------------------------------------
+
+
+def gain(log_snr):
+    """x̂0 = gain · x for data N(0, STD²)."""
+    return alpha(log_snr) * STD**2 / (alpha(log_snr) ** 2 * STD**2 + sigma(log_snr) ** 2)
+
+
+def ddim_step(log_snr_t, log_snr_s, eta):
+    """What one step multiplies x by, and the deviation it adds: Song et al. 2021, eqs. 12 and 16, with ε̂ from x̂0."""
+    a_t, a_s, s_t, s_s = alpha(log_snr_t), alpha(log_snr_s), sigma(log_snr_t), sigma(log_snr_s)
+    std = eta * s_s / s_t * (1 - a_t**2 / a_s**2).sqrt()
+    on_noise = (s_s**2 - std**2).clamp(min=0).sqrt()
+    return a_s * gain(log_snr_t) + on_noise * (1 - a_t * gain(log_snr_t)) / s_t, std
+
+
+def unit_noise(steps, monkeypatch):
+    """Rows of x that carry one source of noise each: row 0 the initial noise, row n that of the n-th step."""
+    basis = iter(torch.eye(steps, dtype=torch.float64)[:, :, None])
+    monkeypatch.setattr(sampling, "normal", lambda shape, generators: next(basis))
+    return next(basis)
+
+
+@every_eta
+@pytest.mark.parametrize("steps", [1, 10, 1000])
+@pytest.mark.parametrize("schedule", [Linear(), Cosine()], ids=repr)
+def test_the_variance_of_gaussian_samples_follows_the_closed_recursion(monkeypatch, schedule, steps, eta):
+    levels, variance = grid(schedule, steps), torch.ones((), dtype=torch.float64)
+    for t, s in pairwise(levels):
+        factor, std = ddim_step(t, s, eta)
+        variance = factor**2 * variance + std**2
+    weights = last(sample(gaussian, levels, unit_noise(steps, monkeypatch), eta=eta)).x
+    assert_close(weights.square().sum(), variance, atol=0, rtol=1e-9)
+
+
+@every_eta
+def test_many_steps_give_gaussian_samples_the_variance_of_the_data(monkeypatch, eta):
+    weights = last(sample(gaussian, grid(Cosine(), 1000), unit_noise(1000, monkeypatch), eta=eta)).x
+    assert weights.square().sum().item() == pytest.approx(STD**2, rel=0.02)
+
+
+def test_without_noise_the_sampler_multiplies_by_the_product_of_its_factors():
+    levels, noise = grid(Linear(), 10), torch.tensor([[1.0], [-3.0]], dtype=torch.float64)
+    product = math.prod(ddim_step(t, s, 0)[0] for t, s in pairwise(levels))
+    assert_close(last(sample(gaussian, levels, noise, eta=0)).x, product * noise)
+
+
+@every_eta
+def test_one_step_returns_the_posterior_mean_of_the_noise(eta):
+    noise, levels = torch.randn(4, 1, generator=torch.Generator().manual_seed(0)), grid(Linear(), 1)
+    assert torch.equal(last(sample(gaussian, levels, noise, eta=eta)).x, gaussian(noise, levels[0]))
+
+
+# --- diffusers as an independent implementation -----------------------------------------------------------------------
+
+BETAS = [[0.1, 0.5, 0.9], torch.linspace(1e-3, 0.2, 100).tolist()]
+every_table = pytest.mark.parametrize("betas", BETAS, ids=len)
+SHAPE = (1, 4, 5)
+SEED = 7
+
+
+def predicted_noise(x):
+    return x.sin() + 0.1
+
+
+def our_steps(betas, eta):
+    """Pairs of neighbouring states of a run of ours, whose noise comes from ``SEED``."""
+    noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    levels, source = grid(Table(tuple(betas)), len(betas)), [torch.Generator().manual_seed(SEED)]
+
+    def denoise(x, log_snr):
+        return x0_from_noise(x, predicted_noise(x), log_snr)
+
+    return pairwise(sample(denoise, levels, noise, eta=eta, generators=source))
+
+
+@every_table
+@every_eta
+def test_every_step_is_the_ddim_step_of_diffusers(betas, eta):
+    theirs = DDIMScheduler(len(betas), trained_betas=betas, clip_sample=False, set_alpha_to_one=True)
+    theirs.set_timesteps(len(betas))
+    source = torch.Generator().manual_seed(SEED)
+    for before, after in our_steps(betas, eta):
+        output, added = predicted_noise(before.x), torch.randn(SHAPE, generator=source)
+        step = theirs.step(output, before.index - 1, before.x, eta=eta, variance_noise=added)
+        assert_close(after.x, step.prev_sample, atol=1e-5, rtol=1e-5)
+        assert_close(before.x0, step.pred_original_sample, atol=1e-5, rtol=1e-5)
+
+
+@every_table
+def test_every_step_is_the_ddpm_step_of_diffusers(betas):
+    theirs = DDPMScheduler(len(betas), trained_betas=betas, clip_sample=False, variance_type="fixed_small")
+    theirs.set_timesteps(len(betas))
+    source = torch.Generator().manual_seed(SEED)
+    for before, after in our_steps(betas, 1.0):
+        step = theirs.step(predicted_noise(before.x), before.index - 1, before.x, generator=source)
+        assert_close(after.x, step.prev_sample, atol=1e-5, rtol=1e-5)
+
+
+# --- the run as a sequence of states ----------------------------------------------------------------------------------
+
+
+@every_eta
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_run_of_T_steps_yields_T_plus_1_states_down_to_the_clean_sample(steps, eta):
+    levels = grid(Linear(), steps)
+    states = list(sample(gaussian, levels, normal((1,), generators(0, [0])), eta=eta, generators=generators(1, [0])))
+    assert [state.index for state in states] == list(range(steps, -1, -1))
+    assert_close(torch.stack([state.log_snr for state in states]), levels)
+    assert states[-1].log_snr == math.inf
+    assert torch.equal(states[-1].x, states[-1].x0)
+
+
+def test_each_state_holds_the_prediction_made_from_it():
+    noise, source = normal((1,), generators(0, [0, 1])), generators(1, [0, 1])
+    *noisy, _ = sample(gaussian, grid(Linear(), 5), noise, generators=source)
+    for state in noisy:
+        assert torch.equal(state.x0, gaussian(state.x, state.log_snr))
+
+
+def test_the_caller_keeps_gradients_between_states_while_the_denoiser_runs_without():
+    inside = []
+
+    def denoise(x, log_snr):
+        inside.append(torch.is_grad_enabled())
+        return gaussian(x, log_snr)
+
+    between = [torch.is_grad_enabled() for _ in sample(denoise, grid(Linear(), 3), torch.ones(1, 1), eta=0)]
+    assert between == [True] * 4
+    assert inside == [False] * 3
+
+
+def run(denoise_for, shape, seed, indices, steps):
+    """The samples ``indices`` of ``seed``, computed in one batch."""
+    source = generators(seed, indices)
+    noise = normal(shape, source)
+    return last(sample(denoise_for(len(indices)), grid(Cosine(), steps), noise, generators=source)).x
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    means = torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
+    mixture = gaussian_mixture(torch.ones(2) / 2, means, 0.1)
+    together = run(lambda count: mixture, (2,), 3, [4, 0, 2], 20)
+    for row, index in enumerate([4, 0, 2]):
+        assert torch.equal(together[row], run(lambda count: mixture, (2,), 3, [index], 20)[0])
+
+
+def test_an_image_of_a_network_does_not_depend_on_its_batch():
+    config = UNetConfig(shape=(1, 8, 8), num_classes=1, channels=(8, 16), blocks=(1, 1), embedding=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet(config).eval()
+        for weight in network.parameters():
+            torch.nn.init.normal_(weight, std=0.1)
+
+    def denoise_for(count):
+        return denoiser(network, torch.zeros(count, dtype=torch.long), guidance=1.0, clip=True)
+
+    together = run(denoise_for, config.shape, 0, [0, 1, 2], 4)
+    for index in range(3):
+        assert_close(run(denoise_for, config.shape, 0, [index], 4)[0], together[index], atol=1e-5, rtol=0)
+
+
+def test_samples_of_different_seeds_and_indices_differ():
+    drawn = torch.stack([normal((2,), generators(seed, [0, 1])) for seed in (0, 1)]).flatten(0, 1)
+    assert len(drawn.unique(dim=0)) == len(drawn)
