@@ -1,0 +1,222 @@
+"""The training loop as a generator, with EMA weights and an exact resume."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ddpm import process
+from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
+from ddpm.data import to_unit
+from ddpm.process import DENSITIES, LogSnrDensity, seeded
+
+Draw = Callable[[int], tuple[Tensor, Tensor]]
+"""step -> (x0 (B, *D) float32, label (B,) int64): the batch of that step, the same whenever it is asked for."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. ``ema`` is the largest decay a step, ``cooldown`` the share of the steps at the end
+    over which the learning rates fall to 0. ``matrix_lr`` > 0 trains hidden matrices with Muon."""
+
+    steps: int
+    batch: int
+    lr: float = 2e-3
+    matrix_lr: float = 0.0
+    warmup: int = 200
+    cooldown: float = 0.3
+    ema: float = 0.999
+    label_dropout: float = 0.1
+    density: LogSnrDensity = "cosine"
+    clip_norm: float = 1.0
+    bfloat16: bool = False
+    compile: bool = False
+    seed: int = 0
+
+
+class Progress(NamedTuple):
+    """After ``step`` steps: the mean loss of the batch just trained on."""
+
+    step: int
+    loss: float
+
+
+class Trainer:
+    """A network, its EMA copy, its optimizers and the step reached.
+
+    Every random draw of a step comes from (seed, step), so the step number is all the random state there is to save,
+    but for dropout's.
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe):
+        # Channels-last is the faster layout for convolutions, and ConvMuon needs it to see them as matrices.
+        self.network, self.recipe, self.step = network.to(memory_format=torch.channels_last), recipe, 0
+        self.ema = {name: value.detach().clone() for name, value in network.named_parameters()}
+        self.optimizers = _optimizers(network, recipe)
+        self.forward = torch.compile(network) if recipe.compile else network
+
+    def run(self, draw: Draw) -> Iterator[Progress]:
+        """Trains up to ``recipe.steps``, yielding after each step."""
+        while self.step < self.recipe.steps:
+            loss = self._train_one(*draw(self.step))
+            self.step += 1
+            self._average()
+            yield Progress(self.step, loss)
+
+    def _train_one(self, x0: Tensor, label: Tensor) -> float:
+        recipe, generator = self.recipe, seeded(self.recipe.seed, self.step)
+        device = next(self.network.parameters()).device
+        level = process.stratified(len(x0), generator)[torch.randperm(len(x0), generator=generator)]
+        noise = torch.randn(x0.shape, generator=generator)
+        hidden = torch.rand(len(x0), generator=generator) < recipe.label_dropout
+        label = torch.where(hidden, self.network.config.num_classes, label)
+        inputs = (value.to(device, non_blocking=True) for value in (x0, noise, DENSITIES[recipe.density](level), label))
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
+            loss = process.loss(self.forward, self.network.config.prediction, *inputs).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate(self.step, recipe) * group["initial_lr"]
+            optimizer.step()
+        self.network.zero_grad()
+        return loss.item()
+
+    def _average(self) -> None:
+        """EMA whose memory grows with the step up to ``recipe.ema``, so the early average forgets the random start."""
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        now = [value.detach() for value in self.network.parameters()]
+        torch._foreach_lerp_(list(self.ema.values()), now, 1 - decay)
+
+    def averaged(self) -> nn.Module:
+        """A copy of the network with the EMA weights, in evaluation mode."""
+        network = copy.deepcopy(self.network).eval()
+        network.load_state_dict(self.ema, strict=False)
+        return network
+
+    def save(self, path: Path) -> None:
+        """Everything that ``restore`` needs to go on exactly, in one safetensors file."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.items()} | {"dropout": torch.get_rng_state()}
+        for number, optimizer in enumerate(self.optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{number}.{index}.{key}": value for key, value in state.items()}
+        header = {"step": self.step, "recipe": asdict(self.recipe), "config": asdict(self.network.config)}
+        save_tensors(path, tensors, header)
+
+    def restore(self, path: Path) -> None:
+        """Goes back to the state in ``path``. Raises CheckpointError if it belongs to another recipe or network.
+
+        ``steps`` may differ: it only says when to stop.
+        """
+        tensors, header = load_tensors(path)
+        mine = json.loads(json.dumps({**asdict(self.network.config), **asdict(self.recipe)}))
+        theirs = {**header.get("config", {}), **header.get("recipe", {})}
+        for name in sorted((mine.keys() | theirs.keys()) - {"steps"}):
+            if mine.get(name) != theirs.get(name):
+                raise CheckpointError(f"{path} was trained with {name} = {theirs.get(name)}, not {mine.get(name)}.")
+        self.step = header["step"]
+        self.network.load_state_dict(_below("network.", tensors))
+        for name, value in _below("ema.", tensors).items():
+            self.ema[name].copy_(value)
+        torch.set_rng_state(tensors["dropout"])
+        for number, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in _below(f"optimizer.{number}.", tensors).items():
+                index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = value
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def rate(step: int, recipe: Recipe) -> float:
+    """The learning rate's factor at ``step``: a linear warm-up, a plateau, a linear cool-down (Zhai et al. 2022).
+
+    Only the cool-down depends on ``steps``, so a resumed training may be given more of them.
+    """
+    return min(1, (step + 1) / recipe.warmup, (recipe.steps - step) / (recipe.cooldown * recipe.steps))
+
+
+def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW for all, or, with a ``matrix_lr``, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest."""
+    named = dict(network.named_parameters())
+    matrices = [p for name, p in named.items() if recipe.matrix_lr and _is_hidden_matrix(name, p)]
+    rest = [p for p in named.values() if not any(p is matrix for matrix in matrices)]
+    adam = torch.optim.AdamW(rest, recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizers = [adam, ConvMuon(matrices, recipe.matrix_lr)] if matrices else [adam]
+    for optimizer in optimizers:
+        optimizer.param_groups[0]["initial_lr"] = optimizer.param_groups[0]["lr"]
+    return optimizers
+
+
+def _is_hidden_matrix(name: str, value: Tensor) -> bool:
+    return value.ndim >= 2 and not name.startswith(("enter", "leave", "label"))
+
+
+class ConvMuon(torch.optim.Muon):
+    """torch's Muon, which takes matrices, on convolutions (out, in, h, w) too: seen as (out, h · w · in), sharing memory."""
+
+    def __init__(self, weights: list[nn.Parameter], lr: float):
+        self.pairs = [(nn.Parameter(_as_matrix(weight.detach())), weight) for weight in weights]
+        matrices = [matrix for matrix, _ in self.pairs]
+        super().__init__(matrices, lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+
+    def step(self) -> None:
+        for matrix, weight in self.pairs:
+            matrix.grad = _as_matrix(weight.grad)
+        super().step()
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    return weight.permute(0, 2, 3, 1).flatten(1) if weight.ndim == 4 else weight
+
+
+def image_draw(images: Tensor, labels: Tensor, recipe: Recipe, flip: bool = False) -> Draw:
+    """Batches of uint8 images (N, C, H, W) as x0, each epoch in a new order; ``flip`` mirrors half of them."""
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(step, len(images) // recipe.batch)
+        order = torch.randperm(len(images), generator=seeded(recipe.seed, epoch, _ORDER))
+        index = order[position * recipe.batch :][: recipe.batch]
+        x0 = to_unit(images[index])
+        if flip:
+            mirrored = torch.rand(len(x0), generator=seeded(recipe.seed, step, _FLIP)) < 0.5
+            x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+        return x0.contiguous(memory_format=torch.channels_last), labels[index]
+
+    return draw
+
+
+def toy_draw(points: Callable[[int, torch.Generator], Tensor], recipe: Recipe) -> Draw:
+    """Fresh points of a toy distribution at every step; they have no label."""
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
+        x0 = points(recipe.batch, seeded(recipe.seed, step, _ORDER))
+        return x0, torch.zeros(recipe.batch, dtype=torch.long)
+
+    return draw
+
+
+_ORDER, _FLIP = 1, 2
+"""Third parts of the keys of generators, beside the step's own (seed, step)."""
+
+
+def mean_loss(network: nn.Module, x0: Tensor, label: Tensor, recipe: Recipe, batch: int = 250) -> float:
+    """The loss of ``network`` on held-out x0 (N, *D), label (N,), over noise and λ that are the same at every call."""
+    generator = seeded(recipe.seed, len(x0))
+    log_snr = DENSITIES[recipe.density](process.stratified(len(x0), generator))
+    noise = torch.randn(x0.shape, generator=generator)
+    device = next(network.parameters()).device
+    parts = zip(*(value.to(device).split(batch) for value in (x0, noise, log_snr, label)))
+    with torch.no_grad():
+        return torch.cat([process.loss(network, network.config.prediction, *part) for part in parts]).mean().item()

@@ -1,0 +1,6 @@
+"""Importing this makes ``ddpm`` importable from a script, wherever the script is called from."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
