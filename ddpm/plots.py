@@ -1,0 +1,51 @@
+"""Arrays to Plotly figures and images. Colours tell apart under the common colour blindnesses and on light and dark."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+from ddpm.data import Projection
+
+CLASS_COLOURS = (
+    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE",
+    "#AA3377", "#EE8866", "#999933", "#44BB99", "#9970AB",
+)  # fmt: skip
+"""Ten hues after Paul Tol's bright, light and muted sets; where they stand, the class's name stands too."""
+
+
+def projection(cloud: Projection) -> go.Figure:
+    """The real images of ``cloud`` in the plane of their two leading principal components, with each class's name."""
+    figure = go.Figure()
+    for label, name in enumerate(cloud.names):
+        points = cloud.points[cloud.labels == label]
+        colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
+        marker = {"size": 4, "color": colour, "opacity": 0.3}
+        figure.add_scatter(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, name=name, hoverinfo="skip")
+        middle = np.median(points, 0)
+        figure.add_annotation(x=middle[0], y=middle[1], text=name, showarrow=False, font={"size": 17, "color": colour})
+    share = cloud.explained
+    figure.update_xaxes(title=f"component 1 ({share[0]:.0%} of the variance)")
+    figure.update_yaxes(title=f"component 2 ({share[1]:.0%})", scaleanchor="x")
+    return figure
+
+
+def columns(count: int) -> int:
+    """How many columns a grid of ``count`` pictures has: as near to a square as fills its rows, at most 5 to 10."""
+    return count if count <= 3 else next((c for c in (5, 4, 3) if count % c == 0), math.ceil(math.sqrt(count)))
+
+
+def tile(images: np.ndarray, scale: int = 1) -> Image.Image:
+    """Pictures (N, C, H, W) uint8, C = 1 or 3, as one image: a grid with a gap of one pixel, enlarged ``scale`` times."""
+    count, channels, height, width = images.shape
+    across = columns(count)
+    down = math.ceil(count / across)
+    canvas = np.full((down * (height + 1) - 1, across * (width + 1) - 1, channels), 128, np.uint8)
+    for i, image in enumerate(images):
+        top, left = (i // across) * (height + 1), (i % across) * (width + 1)
+        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    picture = Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)

@@ -1,0 +1,153 @@
+"""The Digits lesson: controls for every setting of a run, and the player that shows it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+
+import gradio as gr
+
+from ddpm.data import Projection
+from ddpm.engine import Engine
+from ddpm.run import ANY, EACH, MODELS, SETTINGS, Run, from_query
+from ddpm.ui.components.player import end, frame, player, start
+
+INTRODUCTION = """
+# How a diffusion model draws a digit
+A network looks at noise and says which clean picture it might hide (x̂₀). The process takes a small step towards that
+picture, and asks again: T times, until no noise is left. Every step below is computed for you now.
+"""
+
+_NAMES = tuple(name for name in SETTINGS if name != "model")
+"""The settings with a control, in the order in which handlers take them."""
+
+_WRITE_ADDRESS = f"""(...values) => {{
+  const names = {json.dumps(_NAMES)};
+  window.ddpm?.writeAddress(Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""])));
+}}"""
+
+_DRAW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
+
+_DICE = Path(__file__).parent / "components" / "dice.svg"
+
+_jobs = itertools.count()
+
+
+def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built."""
+
+    async def stream(run: Run, notes: list[str], owner: str) -> AsyncIterator[str]:
+        number = next(_jobs)
+        job = engine.submit(run, owner)
+        try:
+            yield start(run, number, notes + _advice(run))
+            while (shown := await job.next()) is not None:
+                yield frame(shown, number, cloud)
+            yield end(number)
+        except RuntimeError:
+            yield end(number, "The computation failed on the server; please try again.")
+        finally:
+            engine.drop(job)
+
+    async def denoise(*values: object, request: gr.Request) -> AsyncIterator[str]:
+        """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        given = {name: "" if value is None else value for name, value in zip(_NAMES, values)}
+        async for message in stream(*from_query(given), request.session_hash):
+            yield message
+
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        async for message in stream(*from_query(request.query_params), request.session_hash):
+            yield message
+
+    def stop(request: gr.Request) -> None:
+        engine.stop(request.session_hash)
+
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="ask"):
+        controls = {"label": _digit()}
+        with gr.Column(scale=0, min_width=210):
+            with gr.Row():
+                generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
+                halt = gr.Button("Stop", min_width=70, elem_id="stop")
+            dice = gr.Button("Generate from new noise", icon=_DICE, size="sm", elem_id="dice")
+    with gr.Row(elem_id="stage"):
+        with gr.Column(scale=3, min_width=320):
+            screen = player(cloud, shape)
+        with gr.Column(scale=1, min_width=280, elem_id="settings"):
+            controls |= _settings()
+
+    inputs = [controls[name] for name in _NAMES]
+    streaming = {
+        "outputs": screen,
+        "show_progress": "hidden",
+        "trigger_mode": "multiple",
+        "concurrency_limit": 32,
+        "concurrency_id": "engine",
+    }
+    generate.click(denoise, inputs, **streaming, api_name="denoise")
+    drawn = dice.click(None, None, controls["seed"], js=_DRAW_SEED, api_visibility="private")
+    drawn.then(denoise, inputs, **streaming, api_visibility="private")
+    halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
+    changes = [control.change for control in inputs]
+    gr.on(changes, None, inputs, None, js=_WRITE_ADDRESS, show_progress="hidden", api_visibility="private")
+
+    page = gr.context.Context.root_block
+    page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
+    page.load(open_link, None, **streaming, api_visibility="private")
+
+
+def _settings_of_link(request: gr.Request) -> list[object]:
+    run, _ = from_query(request.query_params)
+    return [asdict(run)[name] for name in _NAMES]
+
+
+def _advice(run: Run) -> list[str]:
+    """What a visitor should know of the settings chosen."""
+    notes = []
+    if run.label == ANY and run.guidance > 0:
+        notes.append("Guidance pulls towards a label; with no label asked for, it has no effect.")
+    if run.schedule == "constant":
+        notes.append(
+            "The constant schedule never reaches pure noise: at t = T, ᾱ = 0.7 % of the signal should be left, "
+            "but the run starts from noise without any. See what that costs."
+        )
+    return notes
+
+
+def _digit() -> gr.Radio:
+    choices = [("one of each", EACH), *((name, name) for name in MODELS["mnist"]), ("any (no label)", ANY)]
+    info = "Which digit the network is asked for."
+    return gr.Radio(choices, value=Run.label, label="Digit", info=info, elem_id="label", scale=1, min_width=300)
+
+
+def _settings() -> dict[str, gr.components.Component]:
+    def slider(name: str, step: float, label: str, info: str) -> gr.Slider:
+        limits = SETTINGS[name]
+        value = getattr(Run, name)
+        return gr.Slider(limits.low, limits.high, value, step=step, label=label, info=info, elem_id=name)
+
+    return {
+        "count": slider("count", 1, "How many", "Pictures computed side by side."),
+        "steps": slider("steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
+        "schedule": gr.Dropdown(
+            list(SETTINGS["schedule"].options),
+            value=Run.schedule,
+            label="Noise schedule",
+            info="How the noise is shared out over the steps.",
+            elem_id="schedule",
+        ),
+        "eta": slider("eta", 0.05, "Sampler η", "0: DDIM, adds no noise on the way. 1: DDPM, adds the most."),
+        "guidance": slider("guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates the digit."),
+        "seed": gr.Number(
+            Run.seed,
+            precision=0,
+            minimum=SETTINGS["seed"].low,
+            maximum=SETTINGS["seed"].high,
+            label="Seed",
+            info="The noise begun with: the same seed gives the same pictures.",
+            elem_id="seed",
+        ),
+    }
