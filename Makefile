@@ -1,0 +1,26 @@
+# make run: serve the app on port 7860. make test: install what the tests need, then ruff and all tests.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: run test browser
+
+run: .venv/run
+	$(BIN)/python app.py
+
+test: .venv/test browser
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q
+
+.venv/run: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/test: .venv/run requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+browser: .venv/test
+	$(BIN)/python tests/browser.py
