@@ -109,9 +109,7 @@ class Run:
 
     def query(self) -> dict[str, str]:
         """The settings as a link's query: every one, as text."""
-        return {
-            name: f"{value:.10g}" if isinstance(value, float) else str(value) for name, value in asdict(self).items()
-        }
+        return {name: str(value).removesuffix(".0") for name, value in asdict(self).items()}
 
     def json(self) -> str:
         """The settings as a JSON object."""

@@ -133,6 +133,11 @@ class Trainer:
                 index, key = name.split(".")
                 state.setdefault(int(index), {})[key] = value
             optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+            # The file keeps values, not layouts, but fused AdamW reads a weight and its moments in memory order.
+            for weight, values in optimizer.state.items():
+                for key, value in values.items():
+                    if value.shape == weight.shape:
+                        values[key] = torch.empty_like(weight).copy_(value)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -182,7 +187,12 @@ def _as_matrix(weight: Tensor) -> Tensor:
 
 
 def image_draw(images: Tensor, labels: Tensor, recipe: Recipe, flip: bool = False) -> Draw:
-    """Batches of uint8 images (N, C, H, W) as x0, each epoch in a new order; ``flip`` mirrors half of them."""
+    """Batches of uint8 images (N, C, H, W) as x0, each epoch in a new order; ``flip`` mirrors half of them.
+
+    Raises ValueError if they are fewer than a batch.
+    """
+    if len(images) < recipe.batch:
+        raise ValueError(f"A batch is {recipe.batch} images; it must be at most {len(images)}, all there are.")
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
         epoch, position = divmod(step, len(images) // recipe.batch)

@@ -32,12 +32,12 @@ class Task:
     flip: bool = False
 
 
-TOY = Recipe(steps=4000, batch=1024, lr=2e-3, ema=0.998, label_dropout=0.0, density="uniform")
+TOY = Recipe(steps=3000, batch=1024, lr=3e-3, ema=0.998, label_dropout=0.0, density="uniform")
 TASKS = {name: Task(MLPConfig(shape=(2,), scale=0.55), TOY) for name in TOYS if name != "mixture1d"}
 TASKS["mixture1d"] = Task(MLPConfig(shape=(1,), scale=3.9), TOY)
 TASKS["mnist"] = Task(
     UNetConfig(shape=(1, 28, 28), num_classes=10, channels=(24, 64, 128), blocks=(1, 2, 1)),
-    Recipe(steps=12000, batch=64, lr=1e-3, matrix_lr=4e-3, ema=0.999, bfloat16=True, compile=True),
+    Recipe(steps=8000, batch=64, lr=1e-3, matrix_lr=4e-3, ema=0.999, bfloat16=True, compile=True),
 )
 
 
@@ -87,15 +87,14 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.backends.cuda.matmul.allow_tf32 = True
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
+    draw, held_out, names = load(options.name, task, options.data_dir)
     state = options.state_dir / f"{options.name}.state.safetensors"
     torch.manual_seed(task.recipe.seed)
     network = next(module for config, module in NETWORKS.values() if config is type(task.config))(task.config)
     trainer = Trainer(network.to(options.device), task.recipe)
     if options.resume:
         trainer.restore(state)
-    draw, held_out, names = load(options.name, task, options.data_dir)
     train(trainer, draw, held_out, state, options.save_every)
     about = {"data": options.name, "names": names, "steps": trainer.step, "samples": trainer.step * task.recipe.batch}
     path = options.out / f"{options.name}.safetensors"
@@ -104,11 +103,13 @@ def main() -> None:
 
 
 def train(trainer: Trainer, draw: Draw, held_out: tuple[Tensor, Tensor], state: Path, save_every: int) -> None:
-    """Runs to the end with a progress bar; saves the state at intervals and when interrupted."""
+    """Runs to the end with a progress bar; saves the state at intervals and, if interrupted, at the end of the step."""
     recipe, smooth = trainer.recipe, None
-    bar = tqdm(total=recipe.steps, initial=trainer.step, unit="batch", mininterval=1)
     begun, first = time.monotonic(), trainer.step
-    try:
+    interrupts: list[int] = []  # a step cut in two could not be resumed exactly
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: interrupts.append(number))
+    with tqdm(total=recipe.steps, initial=trainer.step, unit="batch", mininterval=1) as bar:
         for step, loss in trainer.run(draw):
             smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
             speed = (step - first) * recipe.batch / (time.monotonic() - begun)
@@ -117,10 +118,9 @@ def train(trainer: Trainer, draw: Draw, held_out: tuple[Tensor, Tensor], state: 
             if step % save_every == 0 or step == recipe.steps:
                 trainer.save(state)
                 bar.write(f"step {step}: held-out loss {mean_loss(trainer.averaged(), *held_out, recipe):.5f}")
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        trainer.save(state)
-        raise SystemExit(f"\nStopped at step {trainer.step}; go on with --resume.") from None
+            if interrupts and step < recipe.steps:
+                trainer.save(state)
+                raise SystemExit(f"Stopped at step {step}; go on with --resume.")
 
 
 if __name__ == "__main__":
@@ -128,3 +128,5 @@ if __name__ == "__main__":
         main()
     except (CheckpointError, OSError, ValueError) as error:
         raise SystemExit(f"train.py: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("\nStopped before the first step.") from None

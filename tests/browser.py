@@ -24,11 +24,11 @@ def find() -> str | None:
 def install() -> None:
     """Debian's chromium where apt-get works as root, otherwise Playwright's download."""
     if shutil.which("apt-get") and os.geteuid() == 0:
-        quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
-        updated = subprocess.run(["apt-get", "-qq", "update"], **quiet).returncode == 0
-        if updated and subprocess.run(["apt-get", "-qq", "install", "-y", "chromium"], **quiet).returncode == 0:
+        silent = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        command = "apt-get -qq update && apt-get -qq install -y chromium > /dev/null"
+        if subprocess.run(command, shell=True, env=silent, check=False).returncode == 0:
             return
-    subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"])
+    subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
 
 
 if __name__ == "__main__":

@@ -80,4 +80,5 @@ def end(job: int, problem: str = "") -> str:
 
 
 def _message(payload: bytes = b"", **header: Any) -> str:
-    return f"{json.dumps(header, allow_nan=False)}|{base64.b64encode(payload).decode()}"
+    text = json.dumps(header, allow_nan=False).replace("|", r"\u007c")  # the first bar ends the header
+    return f"{text}|{base64.b64encode(payload).decode()}"

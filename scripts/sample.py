@@ -1,0 +1,88 @@
+"""Sample pictures into a PNG: python scripts/sample.py --label 3 --count 9 --steps 50 --seed 7 --out digits.png.
+
+A run's settings give the same pictures here as on the page: --link takes them from the page's address.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import _root  # noqa: F401
+import torch
+from tqdm import tqdm
+
+from ddpm.checkpoint import CheckpointError, load_network, write_beside
+from ddpm.data import to_uint8
+from ddpm.plots import tile
+from ddpm.run import SETTINGS, Choice, Number, Run, from_json, from_query, perform
+
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+SCALE = Number(1, 32, whole=True)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, setting in SETTINGS.items():
+        about = f"{setting.problem(None)} (default: {getattr(Run, name)})"
+        parser.add_argument(f"--{name}", help=about, metavar="X", default=argparse.SUPPRESS)
+    whole_run = parser.add_mutually_exclusive_group()
+    whole_run.add_argument("--run", type=Path, metavar="FILE.json", help="take the settings not given here from a file")
+    whole_run.add_argument("--link", help="take the settings not given here from the page's address, or its query")
+    parser.add_argument("--save-run", type=Path, metavar="FILE.json", help="write the settings to a file")
+    parser.add_argument("--checkpoints", type=Path, default=CHECKPOINTS, help="the folder of the networks")
+    parser.add_argument("--scale", default="4", help=f"enlargement; {SCALE.problem(None)} (default: 4)")
+    parser.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture (default: samples.png)")
+    return parser.parse_args(arguments)
+
+
+def read(setting: Choice | Number, text: str) -> str | float:
+    """``text`` as the setting's kind; what is not of that kind stays as it is, to be refused with the rest."""
+    try:
+        return text if isinstance(setting, Choice) else int(text) if setting.whole else float(text)
+    except ValueError:
+        return text
+
+
+def run_of(options: argparse.Namespace) -> tuple[Run, list[str]]:
+    """The run asked for, and a sentence for each value of a link that had to be corrected."""
+    run, notes = Run(), []
+    if options.run:
+        try:
+            run = from_json(options.run.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{options.run} holds no run: {error}") from error
+    elif options.link is not None:
+        query = options.link.partition("?")[2] if "?" in options.link or "://" in options.link else options.link
+        run, notes = from_query(dict(parse_qsl(query.partition("#")[0], keep_blank_values=True)))
+    given = {name: read(SETTINGS[name], text) for name, text in vars(options).items() if name in SETTINGS}
+    return replace(run, **given), notes
+
+
+def main() -> None:
+    options = parse()
+    run, notes = run_of(options)
+    scale = read(SCALE, options.scale)
+    if problem := SCALE.problem(scale):
+        raise ValueError(f"The scale is {scale!r}; it {problem}.")
+    print(*notes, sep="\n", end="\n" if notes else "")
+    network = load_network(options.checkpoints / f"{run.model}.safetensors").network
+    network.to(memory_format=torch.channels_last)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.save_run:
+        write_beside(options.save_run, f"{run.json()}\n".encode())
+    for step in tqdm(perform(run, network), total=run.steps + 1, unit="step"):
+        pictures = to_uint8(step.x)
+    tile(pictures.numpy(), scale).save(options.out, "PNG")
+    print(f"Wrote {options.out}.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CheckpointError, OSError, ValueError) as error:
+        raise SystemExit(f"sample.py: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("\nStopped; no picture is written.") from None

@@ -1,0 +1,267 @@
+import asyncio
+import math
+import re
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ddpm.engine import Engine
+from ddpm.networks import UNet, UNetConfig
+from ddpm.run import Run, perform, shown
+from ddpm.schedule import alpha_bar
+
+PATIENCE = 20
+"""Seconds until a test that waits in vain fails."""
+
+
+class Gate(nn.Module):
+    """A network that answers 0 and counts its calls; while ``shut`` lets through as many as ``admit`` has granted."""
+
+    config = SimpleNamespace(shape=(1, 2, 2), num_classes=10, prediction="v")
+
+    def __init__(self, shut=False):
+        super().__init__()
+        self.shut, self.calls, self.granted = shut, 0, threading.Semaphore(0)
+
+    def forward(self, x, log_snr, label):
+        if self.shut:
+            assert self.granted.acquire(timeout=PATIENCE), "nobody has opened the gate"
+        self.calls += 1
+        return torch.zeros_like(x)
+
+    def admit(self, calls):
+        self.granted.release(calls)
+
+    def open(self):
+        self.shut = False
+        self.granted.release()
+
+
+class Broken(Gate):
+    def forward(self, x, log_snr, label):
+        super().forward(x, log_snr, label)
+        raise ArithmeticError("no number")
+
+
+def engine_of(network):
+    return Engine(lambda name: network)
+
+
+async def frames_of(job):
+    return [frame async for frame in stream(job)]
+
+
+async def stream(job):
+    while (frame := await next_of(job)) is not None:
+        yield frame
+
+
+async def next_of(job):
+    return await asyncio.wait_for(job.next(), PATIENCE)
+
+
+async def idle(engine):
+    """Returns once no run is under way."""
+
+    async def poll():
+        while engine.active():
+            await asyncio.sleep(0.001)
+
+    await asyncio.wait_for(poll(), PATIENCE)
+
+
+def finished(engine, run, owner="anybody"):
+    async def wait():
+        return await frames_of(engine.submit(run, owner))
+
+    return asyncio.run(wait())
+
+
+# --- the frames of one run ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 99, 130])
+def test_the_frames_of_a_run_are_its_shown_steps_from_T_to_0(steps):
+    frames = finished(engine_of(Gate()), Run(steps=steps, count=1))
+    assert [frame.index for frame in frames] == sorted(shown(steps), reverse=True)
+
+
+def test_the_last_frame_is_the_clean_sample():
+    last = finished(engine_of(Gate()), Run(steps=3, count=2))[-1]
+    assert last.index == 0
+    assert np.array_equal(last.x, last.x0)
+    assert (last.alpha_bar, last.log_snr) == (1, math.inf)
+
+
+def test_the_seconds_of_frames_grow():
+    seconds = [frame.seconds for frame in finished(engine_of(Gate()), Run(steps=5, count=1))]
+    assert 0 < seconds[0] < PATIENCE
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_frames_are_the_states_of_the_run_carried_out_alone(eta):
+    config = UNetConfig(shape=(1, 4, 4), num_classes=10, channels=(8, 8), blocks=(1, 1), embedding=8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet(config).eval()
+        for weight in network.parameters():
+            torch.nn.init.normal_(weight, std=0.2)
+    run = Run(steps=6, count=3, eta=eta, guidance=1.5, seed=8)
+    for frame, state in zip(finished(engine_of(network), run), perform(run, network), strict=True):
+        assert (frame.index, frame.log_snr) == (state.index, state.log_snr.item())
+        assert frame.alpha_bar == alpha_bar(state.log_snr).item()
+        for ours, theirs in ((frame.x, state.x), (frame.x0, state.x0)):
+            assert ours.dtype == np.float32
+            assert np.array_equal(ours, theirs.numpy())
+
+
+def test_a_frame_keeps_its_values_while_the_run_goes_on():
+    async def scenario():
+        job = engine_of(Gate()).submit(Run(steps=8, count=2), "anybody")
+        first, *others = [(frame, frame.x.copy(), frame.x0.copy()) async for frame in stream(job)]
+        for frame, x, x0 in (first, *others):
+            assert np.array_equal(frame.x, x)
+            assert np.array_equal(frame.x0, x0)
+        assert all(np.abs(first[0].x - frame.x).max() > 1e-4 for frame, _, _ in others)
+
+    asyncio.run(scenario())
+
+
+def test_the_callers_gradients_stay_on():
+    finished(engine_of(Gate()), Run(steps=2, count=1))
+    assert torch.is_grad_enabled()
+
+
+# --- several owners -------------------------------------------------------------------------------------------------
+
+
+def test_runs_of_two_owners_take_turns_and_both_finish():
+    async def scenario():
+        networks, calls = {"a": Gate(shut=True), "b": Gate(shut=True)}, []
+        for owner, network in networks.items():
+            network.register_forward_hook(lambda *_, owner=owner: calls.append(owner))
+        loaded = iter(networks.values())
+        engine = Engine(lambda name: next(loaded))
+        jobs = [engine.submit(Run(steps=20, count=1), owner) for owner in networks]
+        for network in networks.values():
+            network.open()
+        for job in jobs:
+            assert [frame.index for frame in await frames_of(job)] == list(range(20, -1, -1))
+        assert re.fullmatch("a?(ab)+b?", "".join(calls))  # the first may have begun before the second was submitted
+        assert len(calls) == 40
+
+    asyncio.run(scenario())
+
+
+def test_a_new_run_of_an_owner_ends_the_older_one_early():
+    async def scenario():
+        network = Gate(shut=True)
+        engine = engine_of(network)
+        older = engine.submit(Run(steps=50, count=1), "a")
+        network.admit(2)
+        assert (await next_of(older)).index == 50
+        newer = engine.submit(Run(steps=5, count=1), "a")
+        network.open()
+        assert len(await frames_of(older)) <= 3
+        assert [frame.index for frame in await frames_of(newer)] == [5, 4, 3, 2, 1, 0]
+
+    asyncio.run(scenario())
+
+
+def end_by_stop(engine, job):
+    engine.stop(job.owner)
+
+
+def end_by_drop(engine, job):
+    engine.drop(job)
+
+
+@pytest.mark.parametrize("end", [end_by_stop, end_by_drop])
+def test_a_run_that_is_ended_early_calls_the_network_no_more(end):
+    async def scenario():
+        network = Gate(shut=True)
+        engine = engine_of(network)
+        job = engine.submit(Run(steps=50, count=1), "a")
+        network.admit(2)
+        for index in (50, 49):
+            assert (await next_of(job)).index == index
+        end(engine, job)
+        network.open()
+        rest = await frames_of(job)
+        await idle(engine)
+        assert len(rest) <= 1  # the step that was being computed
+        assert network.calls <= 3
+        calls = network.calls
+        assert len(await frames_of(engine.submit(Run(steps=4, count=1), "b"))) == 5
+        assert network.calls == calls + 4
+
+    asyncio.run(scenario())
+
+
+def test_stopping_an_owner_leaves_the_runs_of_others_alone():
+    async def scenario():
+        network = Gate(shut=True)
+        engine = engine_of(network)
+        jobs = [engine.submit(Run(steps=9, count=1), owner) for owner in ("a", "b")]
+        engine.stop("a")
+        engine.stop("nobody")
+        network.open()
+        assert len(await frames_of(jobs[0])) <= 1
+        assert len(await frames_of(jobs[1])) == 10
+
+    asyncio.run(scenario())
+
+
+# --- when something goes wrong --------------------------------------------------------------------------------------
+
+
+def test_a_failing_network_is_told_to_its_owner_and_the_engine_serves_the_next_run():
+    async def scenario():
+        networks = [Broken(), Gate()]
+        engine = Engine(lambda name: networks.pop(0))
+        with pytest.raises(RuntimeError, match="failed") as failure:
+            await frames_of(engine.submit(Run(steps=3, count=1), "a"))
+        assert isinstance(failure.value.__cause__, ArithmeticError)
+        assert len(await frames_of(engine.submit(Run(steps=3, count=1), "a"))) == 4
+        await idle(engine)
+
+    asyncio.run(scenario())
+
+
+def test_a_failing_run_does_not_disturb_one_under_way():
+    async def scenario():
+        good, bad = Gate(shut=True), Broken()
+        networks = [good, bad]
+        engine = Engine(lambda name: networks.pop(0))
+        jobs = [engine.submit(Run(steps=9, count=1), owner) for owner in ("a", "b")]
+        good.open()
+        assert len(await frames_of(jobs[0])) == 10
+        with pytest.raises(RuntimeError):
+            await frames_of(jobs[1])
+
+    asyncio.run(scenario())
+
+
+def test_an_event_loop_that_has_closed_leaves_the_engine_working():
+    network = Gate(shut=True)
+    engine = engine_of(network)
+
+    async def abandoned():
+        network.admit(1)
+        job = engine.submit(Run(steps=5, count=1), "a")
+        assert (await next_of(job)).index == 5
+
+    asyncio.run(abandoned())
+    network.open()
+    assert [frame.index for frame in finished(engine, Run(steps=3, count=1), "b")] == [3, 2, 1, 0]
+    asyncio.run(idle(engine))
+
+
+def test_a_run_may_be_submitted_only_where_its_frames_can_be_awaited():
+    with pytest.raises(RuntimeError):
+        engine_of(Gate()).submit(Run(), "a")

@@ -1,0 +1,264 @@
+import importlib
+import itertools
+import json
+import math
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ddpm.networks import UNet, UNetConfig
+from ddpm.run import MODELS, SETTINGS, Choice, Number, Run, from_json, from_query, perform, shown
+
+RUNS = [
+    Run(),
+    Run(label="3", count=25, steps=1000, schedule="constant", eta=1.0, guidance=8.0, seed=2**31 - 1),
+    Run(label="any", count=1, steps=1, schedule="linear", eta=1 / 3, guidance=0.1 + 0.2, seed=1),
+    Run(eta=1e-9, guidance=7.9),
+    Run(eta=1, guidance=0),
+]
+every_run = pytest.mark.parametrize("run", RUNS, ids=range(len(RUNS)))
+
+NUMBERS = [name for name, setting in SETTINGS.items() if isinstance(setting, Number)]
+CHOICES = [name for name, setting in SETTINGS.items() if isinstance(setting, Choice)]
+
+
+def wrong_numbers(name):
+    setting = SETTINGS[name]
+    yield from (setting.low - 1, setting.high + 1, 10**400, math.nan, math.inf, -math.inf, True, None, "1", [1])
+    if setting.whole:
+        yield from (setting.low + 0.5, float(setting.low))
+
+
+WRONG = [
+    *((name, value) for name in NUMBERS for value in wrong_numbers(name)),
+    *((name, value) for name in CHOICES for value in ("", "nothing", SETTINGS[name].options[0].upper() + " ", 0, None)),
+]
+
+
+# --- one value ------------------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_allowed():
+    assert all(SETTINGS[name].problem(value) is None for name, value in asdict(Run()).items())
+
+
+def test_every_setting_of_a_run_says_what_it_may_be():
+    assert asdict(Run()).keys() == SETTINGS.keys()
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda value: repr(value)[:12])
+def test_a_setting_that_is_not_allowed_is_refused_with_the_value_and_what_is_allowed(name, value):
+    with pytest.raises(ValueError) as refusal:
+        Run(**{name: value})
+    assert str(refusal.value) == f"The {name} is {value!r}; it {SETTINGS[name].problem(value)}."
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_limits_of_a_number_are_allowed_and_named_in_its_refusal(name):
+    setting = SETTINGS[name]
+    for limit in (setting.low, setting.high):
+        assert getattr(Run(**{name: limit}), name) == limit
+        assert str(limit) in setting.problem(setting.high + 1)
+
+
+def test_labels_that_take_each_class_begin_again_after_the_last():
+    assert Run(label="each", count=12).labels == (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1)
+
+
+def test_one_label_is_the_class_of_that_name_for_all():
+    assert Run(label="7", count=3).labels == (7, 7, 7)
+
+
+def test_any_label_is_the_number_of_classes_for_all():
+    assert Run(label="any", count=2).labels == (len(MODELS["mnist"]),) * 2
+
+
+# --- its views ------------------------------------------------------------------------------------------------------
+
+
+@every_run
+def test_a_run_comes_back_from_its_query_without_corrections(run):
+    assert from_query(run.query()) == (run, [])
+
+
+@every_run
+def test_a_run_comes_back_from_its_link(run):
+    assert from_query(dict(parse_qsl(urlencode(run.query())))) == (run, [])
+
+
+@every_run
+def test_a_run_comes_back_from_its_json(run):
+    assert from_json(run.json()) == run
+
+
+@pytest.fixture(scope="module")
+def sample_script():
+    """scripts/sample.py as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
+        return importlib.import_module("sample")
+
+
+@every_run
+def test_a_run_comes_back_from_the_command_line(sample_script, run):
+    arguments = [f"--{name}={value}" for name, value in run.query().items()]
+    assert sample_script.run_of(sample_script.parse(arguments)) == (run, [])
+
+
+@every_run
+@pytest.mark.parametrize("address", ["https://a.example/page?{}", "http://localhost:7860/?__theme=dark&{}#top", "{}"])
+def test_the_command_line_takes_a_run_from_a_link_or_its_query(sample_script, run, address):
+    link = address.format(urlencode(run.query()))
+    assert sample_script.run_of(sample_script.parse(["--link", link])) == (run, [])
+
+
+def test_settings_on_the_command_line_override_those_of_a_file_and_of_a_link(sample_script, tmp_path):
+    run = RUNS[1]
+    (tmp_path / "run.json").write_text(run.json())
+    for source in (["--run", str(tmp_path / "run.json")], ["--link", urlencode(run.query())]):
+        options = sample_script.parse([*source, "--label", "5", "--eta", "0.5"])
+        assert sample_script.run_of(options) == (replace(run, label="5", eta=0.5), [])
+
+
+def test_an_address_without_settings_stands_for_the_defaults(sample_script):
+    assert sample_script.run_of(sample_script.parse(["--link", "https://a.example/page"])) == (Run(), [])
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "3", '{"steps": "5"}', '{"eta": NaN}', '{"steps": 1e999}', '{"pace": 1}'])
+def test_json_that_is_no_run_is_refused(text):
+    with pytest.raises(ValueError):
+        from_json(text)
+
+
+def test_the_refusal_of_an_unknown_setting_names_it_and_the_known_ones():
+    with pytest.raises(ValueError, match=r"'pace'.*steps.*\.$"):
+        from_json(json.dumps({"steps": 5, "pace": 1}))
+
+
+# --- links that somebody has typed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "nearest"),
+    [
+        ("steps", "2000", 1000),
+        ("steps", "-5", 1),
+        ("steps", "12.6", 13),
+        ("steps", "1e999", 1000),
+        ("steps", "9" * 400, 1000),
+        ("seed", "-1", 0),
+        ("count", "0", 1),
+        ("eta", "1.5", 1),
+        ("eta", "-inf", 0),
+        ("guidance", "100", 8),
+        ("schedule", "cosin", "cosine"),
+        ("schedule", " Linear", "linear"),
+        ("label", "EACH", "each"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_a_value_of_a_link_is_corrected_to_the_nearest_allowed_one_and_one_sentence_says_so(name, text, nearest):
+    run, corrections = from_query({name: text})
+    assert run == Run(**{name: nearest})
+    assert len(corrections) == 1
+    for part in (name, text[:40], SETTINGS[name].problem(text), str(nearest)):
+        assert part in corrections[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *itertools.product(SETTINGS, ["", "∞", "0x10", "<script>", "None", "\x00", "²", "--"]),
+        *itertools.product(NUMBERS, ["nan", "NaN"]),
+    ],
+)
+def test_text_that_is_near_nothing_becomes_the_default_and_one_sentence_says_so(name, text):
+    run, corrections = from_query({name: text})
+    assert run == Run()
+    assert len(corrections) == 1
+
+
+def test_every_wrong_value_of_a_link_gets_its_own_sentence():
+    run, corrections = from_query({"steps": "0", "eta": "2", "label": "3", "schedule": "?"})
+    assert run == Run(steps=1, eta=1.0, label="3")
+    assert [sentence.split()[0] for sentence in corrections] == ["steps", "schedule", "eta"]
+
+
+def test_keys_that_are_no_setting_are_ignored():
+    assert from_query({"__theme": "dark", "view": "api", "steps": "7"}) == (Run(steps=7), [])
+
+
+@pytest.mark.parametrize(
+    "value", ["1e999", "-5", "9" * 400, "٣", "1_0", " 5 ", "\ud800", "5;drop", None, 3, 2.5, True, [], b"5"], ids=repr
+)
+def test_a_link_gives_a_run_whatever_it_holds(value):
+    run, corrections = from_query(dict.fromkeys(SETTINGS, value))
+    assert isinstance(run, Run)
+    assert all(re.fullmatch(r".+\.", sentence, re.DOTALL) for sentence in corrections)
+    assert from_query(run.query()) == (run, [])
+
+
+# --- which steps are shown ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 50, 98, 99, 100, 101, 150, 199, 1000])
+def test_the_steps_shown_are_at_most_100_evenly_spaced_from_T_to_0(steps):
+    indices = sorted(shown(steps))
+    gaps = {b - a for a, b in itertools.pairwise(indices)}
+    assert len(indices) == min(steps + 1, 100)
+    assert (indices[0], indices[-1]) == (0, steps)
+    assert max(gaps) - min(gaps) <= 1
+
+
+# --- carried out ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A tiny U-Net for ten classes, every weight random: an untrained one answers 0 to all."""
+    config = UNetConfig(shape=(1, 4, 4), num_classes=10, channels=(8, 8), blocks=(1, 1), embedding=8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet(config).eval()
+        for weight in network.parameters():
+            torch.nn.init.normal_(weight, std=0.2)
+    return network
+
+
+def pictures(run, network):
+    *_, step = perform(run, network)
+    return step.x
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_run_of_T_steps_has_T_plus_1_states_of_count_pictures(network, steps):
+    states = list(perform(Run(steps=steps, count=3), network))
+    assert [state.index for state in states] == list(range(steps, -1, -1))
+    assert all(state.x.shape == state.x0.shape == (3, 1, 4, 4) for state in states)
+
+
+@pytest.mark.parametrize(("eta", "guidance"), [(0.0, 0.0), (1.0, 2.0)])
+def test_the_pictures_of_a_run_are_the_first_of_a_larger_one(network, eta, guidance):
+    run = Run(steps=5, eta=eta, guidance=guidance, count=12, seed=4)
+    many = pictures(run, network)
+    assert torch.equal(pictures(run, network), many)
+    for count in (1, 3):
+        assert_close(pictures(replace(run, count=count), network), many[:count], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"label": "4"}, {"guidance": 2.0}, {"eta": 1.0}, {"schedule": "linear"}]
+)
+def test_another_value_of_a_setting_gives_other_pictures(network, change):
+    run = Run(steps=5, count=2)
+    assert (pictures(run, network) - pictures(replace(run, **change), network)).abs().amax((1, 2, 3)).min() > 1e-3
+
+
+def test_pictures_of_one_run_differ_though_their_label_does_not(network):
+    first, second = pictures(Run(steps=5, count=2, label="3"), network)
+    assert (first - second).abs().max() > 1e-3

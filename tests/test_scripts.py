@@ -1,0 +1,315 @@
+"""The scripts as they are called: most in this process, those that are interrupted in one of their own."""
+
+import errno
+import io
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_data import write_idx
+
+from ddpm.checkpoint import load_network, load_projection, load_tensors, save_network
+from ddpm.data import to_uint8
+from ddpm.networks import UNet, UNetConfig
+from ddpm.plots import tile
+from ddpm.run import Run, from_json, perform
+from ddpm.training import Trainer
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+PATIENCE = 60
+"""Seconds until a test that waits in vain fails."""
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Calls a script as the shell does, but in this process; what would be a traceback fails the test."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(script: str, *arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        capsys.readouterr()
+        status, message = 0, ""
+        try:
+            with torch.random.fork_rng():
+                runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        except SystemExit as end:
+            status, message = (1, end.code) if isinstance(end.code, str) else (end.code or 0, "")
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        shown = capsys.readouterr()
+        return Outcome(status, shown.out, shown.err + message)
+
+    return run
+
+
+def assert_refused(outcome: Outcome, *parts: str) -> None:
+    """One sentence at the end of stderr that holds ``parts``, and a status that says so."""
+    sentence = outcome.err.splitlines()[-1]
+    assert outcome.status != 0
+    assert all(part in sentence for part in parts), sentence
+    assert "Traceback" not in outcome.err
+    assert len(sentence) < 400
+
+
+# --- train.py -------------------------------------------------------------------------------------------------------
+
+
+class Folders(NamedTuple):
+    """Where a training writes: its checkpoint and its state, and the arguments that say so."""
+
+    checkpoint: Path
+    state: Path
+    arguments: list[object]
+
+
+def folders(root: Path) -> Folders:
+    arguments = ["--out", root / "out", "--state-dir", root / "runs", "--threads", 1, "--batch", 16]
+    return Folders(root / "out" / "moons.safetensors", root / "runs" / "moons.state.safetensors", arguments)
+
+
+def test_a_training_writes_a_checkpoint_that_says_how_it_was_made(call, tmp_path):
+    checkpoint, _, arguments = folders(tmp_path)
+    outcome = call("train.py", "moons", "--steps", 20, *arguments)
+    assert outcome.status == 0
+    assert str(checkpoint) in outcome.out
+    assert load_network(checkpoint).about == {"data": "moons", "names": [], "steps": 20, "samples": 320}
+
+
+def test_a_training_interrupted_within_a_step_and_resumed_ends_with_the_same_weights(call, tmp_path, monkeypatch):
+    straight, halved = folders(tmp_path / "straight"), folders(tmp_path / "halved")
+    call("train.py", "moons", "--steps", 20, *straight.arguments)
+
+    def interrupted(trainer, average=Trainer._average):
+        if trainer.step == 7:
+            signal.raise_signal(signal.SIGINT)
+        average(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_average", interrupted)
+        outcome = call("train.py", "moons", "--steps", 20, *halved.arguments)
+    assert_refused(outcome, "Stopped at step 7", "--resume")
+    assert not halved.checkpoint.exists()
+    assert call("train.py", "moons", "--steps", 20, "--resume", *halved.arguments).status == 0
+    assert halved.checkpoint.read_bytes() == straight.checkpoint.read_bytes()
+
+
+def start(*arguments: object) -> subprocess.Popen:
+    command = [sys.executable, SCRIPTS / "train.py", "moons", "--steps", 10**6, *arguments]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    """Returns once ``path`` exists."""
+    give_up = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_ctrl_c_leaves_a_state_from_which_to_resume_and_one_sentence(call, tmp_path):
+    checkpoint, state, arguments = folders(tmp_path)
+    process = start("--save-every", 5, *arguments)
+    try:
+        wait_for(state, process)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert_refused(Outcome(process.returncode, "", err), "Stopped at step", "--resume")
+    step = int(re.search(r"Stopped at step (\d+)", err)[1])
+    assert load_tensors(state)[1]["step"] == step
+    assert call("train.py", "moons", "--steps", step + 2, "--resume", *arguments).status == 0
+    assert load_network(checkpoint).about["steps"] == step + 2
+
+
+def test_a_training_that_is_killed_leaves_a_whole_state(tmp_path):
+    _, state, arguments = folders(tmp_path)
+    process = start("--save-every", 1, *arguments)
+    try:
+        wait_for(state, process)
+    finally:
+        process.kill()
+        process.communicate()
+    assert load_tensors(state)[1]["step"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["moon"], ["moon", "moons"]),
+        (["moons", "--steps", 0], ["--steps", "0 is not a whole number of at least 1"]),
+        (["moons", "--batch", "many"], ["--batch", "many"]),
+        (["moons", "--lr", -1], ["learning rate", "-1"]),
+        (["moons", "--seed", -1], ["-1"]),
+        (["moons", "--resume", "--state-dir", "nowhere"], ["train.py: There is no checkpoint nowhere"]),
+        (["mnist", "--data-dir", "nowhere"], ["train.py: No MNIST in nowhere"]),
+    ],
+    ids=lambda value: str(value[-1]),
+)
+def test_training_refuses_what_it_cannot_do_in_one_sentence(call, tmp_path, monkeypatch, arguments, parts):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(call("train.py", *arguments), *parts)
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_the_training_can_go_on_elsewhere(call, tmp_path):
+    (tmp_path / "file").touch()
+    checkpoint, _, arguments = folders(tmp_path)
+    outcome = call("train.py", "moons", "--steps", 2, *arguments, "--out", tmp_path / "file" / "below")
+    assert_refused(outcome, "train.py: ", str(tmp_path / "file"))
+    assert call("train.py", "moons", "--steps", 2, *arguments, "--resume").status == 0
+    assert checkpoint.exists()
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_half_file(call, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = call("train.py", "moons", "--steps", 2, *folders(tmp_path).arguments)
+    assert_refused(outcome, "train.py: ", "No space left on device")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# --- a small MNIST --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """A folder that holds an MNIST of 30 images of noise."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    images = torch.randint(256, (30, 28, 28), generator=torch.Generator().manual_seed(0))
+    for part in ("train", "t10k"):
+        write_idx(raw / f"{part}-images-idx3-ubyte", images)
+        write_idx(raw / f"{part}-labels-idx1-ubyte", torch.arange(30) % 10)
+    return tmp_path
+
+
+def test_a_data_set_smaller_than_a_batch_is_refused(call, digits):
+    assert_refused(call("train.py", "mnist", "--data-dir", digits), "64", "30")
+
+
+def test_the_projection_script_writes_the_plane_of_its_data(call, digits):
+    outcome = call("projection.py", "mnist", "--data-dir", digits, "--out", digits / "out", "--keep", 20)
+    assert outcome.status == 0
+    plane = load_projection(digits / "out" / "mnist-projection.safetensors")
+    assert plane.names == tuple("0123456789")
+    assert plane.points.shape == (20, 2)
+    assert plane.labels.tolist() == [*range(10)] * 2
+    assert np.allclose(plane.axes @ plane.axes.T, np.eye(2), atol=1e-5)
+
+
+def test_the_projection_script_names_missing_data(call, tmp_path):
+    assert_refused(call("projection.py", "mnist", "--data-dir", tmp_path / "nowhere"), "projection.py: ", "nowhere")
+
+
+# --- sample.py ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """A folder with a tiny network of random weights as the network of MNIST."""
+    config = UNetConfig(shape=(1, 5, 4), num_classes=10, channels=(8,), blocks=(1,), embedding=8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet(config)
+        for weight in network.parameters():
+            torch.nn.init.normal_(weight, std=0.2)
+    save_network(tmp_path / "mnist.safetensors", network, {})
+    return tmp_path
+
+
+SETTINGS = ["--label", "3", "--count", "6", "--steps", "4", "--seed", "7", "--eta", "0.5", "--guidance", "1"]
+RUN = Run(label="3", count=6, steps=4, seed=7, eta=0.5, guidance=1.0)
+
+
+def test_the_sample_script_draws_the_pictures_of_the_run(checkpoints):
+    out = checkpoints / "new" / "digits.png"
+    command = [
+        sys.executable,
+        SCRIPTS / "sample.py",
+        *SETTINGS,
+        "--checkpoints",
+        checkpoints,
+        "--out",
+        out,
+        "--scale=2",
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(out) in done.stdout
+    assert out.read_bytes().startswith(b"\x89PNG")
+    drawn = np.asarray(Image.open(out)).astype(int)
+    assert drawn.shape == (2 * (2 * 6 - 1), 2 * (3 * 5 - 1))
+    *_, last = perform(RUN, load_network(checkpoints / "mnist.safetensors").network)
+    assert np.abs(drawn - np.asarray(tile(to_uint8(last.x).numpy(), 2))).max() <= 1
+
+
+def test_a_saved_run_and_its_link_draw_the_same_pictures_again(call, checkpoints):
+    def png(*arguments):
+        out = checkpoints / "digits.png"
+        outcome = call("sample.py", *arguments, "--checkpoints", checkpoints, "--out", out)
+        assert (outcome.status, outcome.out) == (0, f"Wrote {out}.\n")
+        return out.read_bytes()
+
+    first = png(*SETTINGS, "--save-run", checkpoints / "run.json")
+    assert from_json((checkpoints / "run.json").read_text()) == RUN
+    query = "&".join(f"{name}={value}" for name, value in RUN.query().items())
+    assert png("--run", checkpoints / "run.json") == first
+    assert png("--link", f"https://a.example/?{query}") == first
+    other = png("--run", checkpoints / "run.json", "--seed", 8)
+    assert other != first
+    assert Image.open(io.BytesIO(other)).size == Image.open(io.BytesIO(first)).size
+
+
+def test_a_value_of_a_link_that_is_corrected_is_told(call, checkpoints):
+    outcome = call(
+        "sample.py", "--link", "steps=0&count=1", "--checkpoints", checkpoints, "--out", checkpoints / "a.png"
+    )
+    assert outcome.status == 0
+    assert re.match(r"steps.* 0.* 1 .*\.\n", outcome.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--steps", 5000], ["The steps is 5000; it must be a whole number from 1 to 1000."]),
+        (["--steps", "many"], ["The steps is 'many'; it must be a whole number from 1 to 1000."]),
+        (["--count", "2.5"], ["2.5", "from 1 to 25"]),
+        (["--eta", "nan"], ["The eta is nan", "from 0 to 1."]),
+        (["--guidance", -1], ["The guidance is -1", "from 0 to 8."]),
+        (["--label", "ten"], ["'ten'", "each, any, 0, 1"]),
+        (["--model", "cats"], ["'cats'", "mnist"]),
+        (["--scale", 0], ["The scale is 0; it must be"]),
+        (["--pace", 1], ["--pace"]),
+        (["--run", "nowhere.json"], ["nowhere.json"]),
+        (["--run", "text.json"], ["text.json holds no run"]),
+        (["--run", "text.json", "--link", ""], ["not allowed with"]),
+        (["--checkpoints", "nowhere"], ["There is no checkpoint nowhere"]),
+    ],
+    ids=lambda value: " ".join(map(str, value))[:20],
+)
+def test_sampling_refuses_what_it_cannot_do_in_one_sentence(call, checkpoints, monkeypatch, arguments, parts):
+    monkeypatch.chdir(checkpoints)
+    (checkpoints / "text.json").write_text("once upon a time")
+    assert_refused(call("sample.py", "--checkpoints", checkpoints, *arguments), "sample.py: ", *parts)
+    assert not (checkpoints / "samples.png").exists()
