@@ -1,0 +1,217 @@
+"""Measure how good a checkpoint's samples are: python scripts/evaluate.py mnist --data-dir DIR.
+
+Results go to the JSON file beside the checkpoint, row by row; rows that are there already are not measured again.
+``classifier`` trains the network that judges digits, ``readme`` writes the results into the README's tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import _root  # noqa: F401
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ddpm import evaluate
+from ddpm.checkpoint import CheckpointError, load_network, save_network, write_beside
+from ddpm.data import IMAGES, TOYS, Images
+from ddpm.evaluate import Judge, Setting
+from ddpm.networks import Classifier
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    names = [*IMAGES, *TOYS, "toys", "classifier", "readme"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=names, help="what to evaluate; or classifier or readme")
+    parser.add_argument("--data-dir", type=Path, help="an existing copy of the data set (default: download to ./data)")
+    parser.add_argument("--folder", type=Path, default=Path("checkpoints"), help="the folder of the checkpoints")
+    parser.add_argument("--samples", type=_positive, help="samples of a full row (default: 5000 images, 20000 points)")
+    parser.add_argument("--settings", choices=evaluate.EXTENTS, default="standard", help="how many rows and samples")
+    parser.add_argument("--only", type=_filter, default={}, metavar="T=25,eta=0", help="only rows with these values")
+    parser.add_argument("--again", action="store_true", help="measure rows again that are there already")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of every draw")
+    parser.add_argument("--batch", type=_positive, help="samples a network call (default: 50 images, 2,000 points)")
+    parser.add_argument("--epochs", type=_positive, default=15, help="passes over the data for a new classifier")
+    parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file whose tables are written")
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+    return int(text)
+
+
+FIELDS = {"T": ("steps", int), "schedule": ("schedule", str), "eta": ("eta", float), "w": ("guidance", float)}
+
+
+def _filter(text: str) -> dict[str, int | float | str]:
+    """``T=25,eta=0`` as the fields of a Setting."""
+    chosen = {}
+    for part in text.split(","):
+        key, _, value = part.strip().partition("=")
+        try:
+            field, kind = FIELDS[key]
+            chosen[field] = kind(value)
+        except (KeyError, ValueError):
+            known = ", ".join(FIELDS)
+            raise argparse.ArgumentTypeError(f"{part!r} is not KEY=VALUE with a key of {known}") from None
+    return chosen
+
+
+# --- the classifier -------------------------------------------------------------------------------------------------
+
+
+def train_classifier(name: str, path: Path, train: Images, test: Images, options: argparse.Namespace) -> None:
+    """Trains the judge of the image data ``name`` and writes it to ``path``, its test accuracy inside."""
+    progress = None
+    with tqdm(desc=f"classifier of {name}", unit="batch", mininterval=1) as bar:
+        for progress in evaluate.train_classifier(train, options.epochs, seed=options.seed):
+            bar.total = progress.steps
+            bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
+            bar.update()
+    if progress is None:
+        raise ValueError(f"The training set of {name} has only {len(train.images)} images; that is less than a batch.")
+    found = evaluate.classified(progress.classifier, test.images)[1]
+    about = {"data": name, "names": list(train.names), "epochs": options.epochs, "seed": options.seed}
+    about["accuracy"] = evaluate.agreement(found, test.labels)
+    save_network(path, progress.classifier, about, half=True)
+    print(f"Wrote {path}. It is right on {about['accuracy']:.2%} of the test set.")
+
+
+# --- the rows -------------------------------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """What to measure one checkpoint with; ``about`` opens its report, ``made_with`` holds the digests of weights."""
+
+    judge: Judge
+    settings: list[Setting]
+    batch: int
+    made_with: dict[str, str]
+    about: dict[str, Any]
+
+
+def image_plan(name: str, options: argparse.Namespace) -> Plan:
+    """The rows of images; trains their classifier if there is none."""
+    train, test = (IMAGES[name](options.data_dir, part) for part in (True, False))
+    path = options.folder / f"{name}-classifier.safetensors"
+    if not path.is_file():
+        train_classifier(name, path, train, test, options)
+    classifier, about = load_network(path)
+    if not isinstance(classifier, Classifier) or "accuracy" not in about:
+        raise CheckpointError(f"{path} holds no classifier of known accuracy; move it away to have one trained.")
+    judge = evaluate.judge_images(classifier.to(memory_format=torch.channels_last), train, test)
+    settings = evaluate.image_settings(options.samples or 5000, options.settings)
+    about = {"data": name, "accuracy": about["accuracy"]}
+    return Plan(judge, settings, options.batch or 50, {"classifier": evaluate.digest(path)}, about)
+
+
+def toy_plan(name: str, options: argparse.Namespace) -> Plan:
+    settings = evaluate.toy_settings(options.samples or 20_000, options.settings)
+    return Plan(evaluate.judge_points(TOYS[name]), settings, options.batch or 2000, {}, {"data": name})
+
+
+def load_generator(path: Path, name: str) -> nn.Module:
+    """The network of ``path``. Raises CheckpointError if it cannot generate ``name`` or, for images, has no labels."""
+    network, about = load_network(path)
+    if isinstance(network, Classifier) or about.get("data") != name:
+        raise CheckpointError(
+            f"{path} holds a {type(network).__name__} of {about.get('data')}; not one that makes {name}."
+        )
+    if name in IMAGES and network.config.num_classes != len(about.get("names", ())):
+        raise CheckpointError(f"{path} does not know the names of its {network.config.num_classes} classes.")
+    return network.to(memory_format=torch.channels_last)
+
+
+def evaluate_checkpoint(name: str, options: argparse.Namespace) -> None:
+    """Measures the chosen rows of one checkpoint and merges each into its report as soon as it is done."""
+    path = options.folder / f"{name}.safetensors"
+    network = load_generator(path, name)
+    plan = (toy_plan if name in TOYS else image_plan)(name, options)
+    made_with, report = {"checkpoint": evaluate.digest(path), **plan.made_with}, path.with_suffix(".json")
+    for setting in chosen(plan.settings, options.only):
+        rows = evaluate.read_rows(report)
+        if not options.again and evaluate.is_measured(setting, options.seed, made_with, rows):
+            print(f"{name}, {setting}: measured already (--again repeats it)")
+            continue
+        measures = plan.judge(*draw(network, setting, options.seed, plan.batch), options.seed)
+        row = {**asdict(setting), "seed": options.seed, "made_with": made_with, **measures}
+        evaluate.write_report(report, plan.about, evaluate.merged(rows, row))
+        print(f"{name}, {setting}: {', '.join(f'{k} {v:.4g}' for k, v in measures.items() if isinstance(v, float))}")
+
+
+def chosen(settings: list[Setting], only: dict[str, int | float | str]) -> list[Setting]:
+    """The settings that have every value of ``only``."""
+    rows = [row for row in settings if all(getattr(row, field) == value for field, value in only.items())]
+    if not rows:
+        raise ValueError(f"No row matches --only; the rows are {'; '.join(map(str, settings))}.")
+    return rows
+
+
+def draw(network: nn.Module, setting: Setting, seed: int, batch: int) -> tuple[Tensor, Tensor]:
+    """The samples of a setting and their labels, under a progress bar that counts denoised samples."""
+    samples, labels, total = [], [], setting.samples * setting.steps
+    with tqdm(total=total, desc=str(setting), unit=" x0", unit_scale=True, mininterval=1) as bar:
+        for label, step in evaluate.generate(network, setting, seed, batch):
+            if step.index == 0:
+                samples.append(step.x)
+                labels.append(label)
+            else:
+                bar.update(len(label))
+    return torch.cat(samples), torch.cat(labels)
+
+
+def write_readme(options: argparse.Namespace) -> None:
+    """Puts the results of every report into the README's tables."""
+    if not options.readme.is_file():
+        raise FileNotFoundError(f"There is no file {options.readme}; --readme names the one to write the tables into.")
+    reports = []
+    for name in [*IMAGES, *TOYS]:
+        checkpoint = options.folder / f"{name}.safetensors"
+        report = checkpoint.with_suffix(".json")
+        if rows := evaluate.read_rows(report):
+            if any(row["made_with"]["checkpoint"] != evaluate.digest(checkpoint) for row in rows):
+                raise ValueError(
+                    f"{report} was measured with other weights than {checkpoint}'s; evaluate {name} first."
+                )
+            reports.append(json.loads(report.read_text("utf-8")))
+    if not reports:
+        raise ValueError(f"There is no report in {options.folder}; evaluate a checkpoint first.")
+    write_beside(options.readme, evaluate.fill_readme(options.readme.read_text("utf-8"), reports).encode())
+    print(f"Wrote the results of {', '.join(report['data'] for report in reports)} into {options.readme}.")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.name == "readme":
+        write_readme(options)
+    elif options.name == "classifier":
+        train, test = (IMAGES["mnist"](options.data_dir, part) for part in (True, False))
+        train_classifier("mnist", options.folder / "mnist-classifier.safetensors", train, test, options)
+    else:
+        for name in TOYS if options.name == "toys" else [options.name]:
+            evaluate_checkpoint(name, options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CheckpointError, OSError, ValueError) as error:
+        raise SystemExit(f"evaluate.py: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("\nStopped; the rows done so far are kept.") from None
