@@ -25,7 +25,8 @@ class MLPConfig:
     shape: tuple[int]
     scale: float = 1.0
     width: int = 128
-    depth: int = 4
+    depth: int = 3
+    embedding: int = 64
     num_classes: int = 0
     prediction: Prediction = "v"
     log_snr_min: float = LOG_SNR_MIN
@@ -85,10 +86,10 @@ def _zeroed(layer: nn.Module) -> nn.Module:
 class _Residual(nn.Module):
     """h + W2 silu(FiLM(W1 silu(norm(h)))): the MLP's block."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, embedding: int):
         super().__init__()
         self.norm, self.enter = nn.LayerNorm(width), nn.Linear(width, 2 * width)
-        self.film, self.leave = nn.Linear(width, 4 * width), _zeroed(nn.Linear(2 * width, width))
+        self.film, self.leave = nn.Linear(embedding, 4 * width), _zeroed(nn.Linear(2 * width, width))
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.film(condition).chunk(2, 1)
@@ -102,11 +103,11 @@ class MLP(nn.Module):
         super().__init__()
         self.config = config
         (dimensions,) = config.shape
-        self.log_snr = LogSNREmbedding(config.width, config.log_snr_min, config.log_snr_max)
-        self.label = nn.Embedding(config.num_classes + 1, config.width)
+        self.log_snr = LogSNREmbedding(config.embedding, config.log_snr_min, config.log_snr_max)
+        self.label = nn.Embedding(config.num_classes + 1, config.embedding)
         self.register_buffer("frequencies", 2.0 ** torch.arange(4) * math.pi / 4, persistent=False)
         self.enter = nn.Linear(dimensions * (1 + 2 * len(self.frequencies)), config.width)
-        self.blocks = nn.ModuleList(_Residual(config.width) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(_Residual(config.width, config.embedding) for _ in range(config.depth))
         self.leave = _zeroed(nn.Linear(config.width, dimensions))
 
     def forward(self, x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:

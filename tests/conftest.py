@@ -1,5 +1,100 @@
-"""One thread: the tests' tensors are small, and their sums then do not depend on the machine's cores."""
+"""What the tests share: one thread for torch, and for the pages a server, a browser, and pages that must stay clean."""
 
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
 import torch
+from browser import find
+from playwright.sync_api import sync_playwright
 
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # the tests' tensors are small, and their sums then do not depend on the machine's cores
+
+ROOT = Path(__file__).parent.parent
+
+PATIENCE = 120
+"""Seconds until a test that waits in vain fails."""
+
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+def until(condition, what: str) -> None:
+    """Returns once ``condition()`` holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return response.status == 200
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The address of the app, served by ``python app.py``."""
+    url, log = f"http://127.0.0.1:{(port := free_port())}", tmp_path_factory.mktemp("server") / "log"
+    address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
+    environment = {**os.environ, **address, "GRADIO_ANALYTICS_ENABLED": "False"}
+    with log.open("w") as out:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out)
+    try:
+        until(lambda: process.poll() is not None or answers(url), "the server's first answer")
+        assert process.poll() is None, f"the server ended: {log.read_text()}"
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Closed at the end of each file: while it is open, its event loop keeps other tests from running theirs."""
+    path = find()
+    if path is None:
+        pytest.skip("there is no Chromium; make browser installs one")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def context(browser):
+    """A fresh browser profile. The test fails if one of its pages has an error or asks another host for anything."""
+    profile = browser.new_context(viewport={"width": 1280, "height": 900})
+    profile.set_default_timeout(1000 * PATIENCE)
+    errors, requests = [], []
+    profile.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    profile.on("weberror", lambda error: errors.append(str(error.error)))
+    profile.on("request", lambda request: requests.append(request.url))
+    yield profile
+    profile.close()
+    assert not errors
+    outside = [url for url in requests if urlsplit(url).hostname not in ("127.0.0.1", "localhost", None)]
+    assert not outside
+
+
+@pytest.fixture
+def page(context):
+    return context.new_page()
