@@ -59,7 +59,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()  # the file itself cannot be iterated
-            return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["ddpm"])
+            return {name: file.get_tensor(name) for name in names}, dict(json.loads(file.metadata()["ddpm"]))
     except (SafetensorError, TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is truncated or not a ddpm checkpoint ({error}).") from error
 
@@ -92,7 +92,7 @@ def _build(path: Path, header: Mapping[str, Any]) -> nn.Module:
     version, kind = header.get("format"), header.get("kind")
     if version != FORMAT:
         raise CheckpointError(f"{path} has the format version {version}; this program reads version {FORMAT}.")
-    if kind not in NETWORKS:
+    if not isinstance(kind, str) or kind not in NETWORKS:
         raise CheckpointError(f"{path} holds a network of the kind {kind!r}; known are {', '.join(NETWORKS)}.")
     config_class, module = NETWORKS[kind]
     given, known = header.get("config", {}), {field.name for field in fields(config_class)}

@@ -47,9 +47,11 @@ class Job:
         return frame
 
     def put(self, frame: Frame | Exception | None) -> None:
-        """Called by the engine's thread; a loop that has closed has nobody left to tell."""
-        if not self._loop.is_closed():
+        """Called by the engine's thread; a loop that has closed has nobody left to tell, so the run ends."""
+        try:
             self._loop.call_soon_threadsafe(self._frames.put_nowait, frame)
+        except RuntimeError:
+            self.stopped.set()
 
 
 class Engine:

@@ -38,6 +38,7 @@ class UNetConfig:
     """A U-Net on images of ``shape`` (C, H, W): one entry of ``channels`` and ``blocks`` a resolution, finest first.
 
     ``attention`` counts the coarsest resolutions whose blocks end in self-attention.
+    Raises ValueError if the image cannot be halved often enough.
     """
 
     shape: tuple[int, int, int]
@@ -50,6 +51,11 @@ class UNetConfig:
     prediction: Prediction = "v"
     log_snr_min: float = LOG_SNR_MIN
     log_snr_max: float = LOG_SNR_MAX
+
+    def __post_init__(self) -> None:
+        factor = 2 ** (len(self.channels) - 1)
+        if any(side % factor for side in self.shape[1:]):
+            raise ValueError(f"The image shape is {self.shape}; its sides must be multiples of {factor}.")
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,10 @@ def sample(
     """The T + 1 states of a run from ``noise`` (B, *D) along ``grid`` (T + 1,).
 
     η = 1 is DDPM (Ho et al. 2020, algorithm 2, with the posterior variance), η = 0 is DDIM (Song et al. 2021, eq. 12).
-    ``generators`` gives each row its own noise; it is not needed at η = 0.
+    ``generators`` gives each row its own noise; it is not needed at η = 0. Raises ValueError if it is missing.
     """
+    if eta > 0 and len(grid) > 2 and generators is None:
+        raise ValueError(f"η is {eta}; above 0 the sampler draws noise and needs one generator a row.")
     x, steps = noise, len(grid) - 1
     for k in range(steps):
         x0 = denoise(x, grid[k])

@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="seed of the weights and of every draw")
     parser.add_argument("--save-every", type=_positive, default=500, help="steps between saved states")
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
 
@@ -63,6 +63,14 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
+
+
+def _device(text: str) -> str:
+    try:
+        torch.zeros(1, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be used here ({str(error).splitlines()[0]})") from None
+    return text
 
 
 def load(name: str, task: Task, data_dir: Path | None) -> tuple[Draw, tuple[Tensor, Tensor], list[str]]:
