@@ -81,3 +81,8 @@ def test_the_answer_depends_on_the_label_and_no_label_is_one_more(config):
 def test_a_config_is_frozen(config):
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.num_classes = 5
+
+
+def test_an_image_that_cannot_be_halved_often_enough_is_refused():
+    with pytest.raises(ValueError, match="multiples of 4"):
+        UNetConfig(shape=(1, 28, 30), num_classes=2, channels=(8, 16, 32))

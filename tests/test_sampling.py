@@ -57,13 +57,13 @@ def test_the_variance_of_gaussian_samples_follows_the_closed_recursion(monkeypat
     for t, s in pairwise(levels):
         factor, std = ddim_step(t, s, eta)
         variance = factor**2 * variance + std**2
-    weights = last(sample(gaussian, levels, unit_noise(steps, monkeypatch), eta=eta)).x
+    weights = last(sample(gaussian, levels, unit_noise(steps, monkeypatch), eta=eta, generators=[])).x
     assert_close(weights.square().sum(), variance, atol=0, rtol=1e-9)
 
 
 @every_eta
 def test_many_steps_give_gaussian_samples_the_variance_of_the_data(monkeypatch, eta):
-    weights = last(sample(gaussian, grid(Cosine(), 1000), unit_noise(1000, monkeypatch), eta=eta)).x
+    weights = last(sample(gaussian, grid(Cosine(), 1000), unit_noise(1000, monkeypatch), eta=eta, generators=[])).x
     assert weights.square().sum().item() == pytest.approx(STD**2, rel=0.02)
 
 
@@ -192,3 +192,8 @@ def test_an_image_of_a_network_does_not_depend_on_its_batch():
 def test_samples_of_different_seeds_and_indices_differ():
     drawn = torch.stack([normal((2,), generators(seed, [0, 1])) for seed in (0, 1)]).flatten(0, 1)
     assert len(drawn.unique(dim=0)) == len(drawn)
+
+
+def test_a_sampler_that_draws_noise_refuses_to_run_without_generators():
+    with pytest.raises(ValueError, match="η is 0.5"):
+        last(sample(gaussian, grid(Linear(), 2), torch.zeros(1, 1), eta=0.5))
