@@ -1,4 +1,4 @@
-"""Quality measures against held-out data: distances between sets, a judge for digits, and the tables of results.
+"""Quality measures against held-out data: distances between sets, the settings that are judged, and their judges.
 
 A distance between two finite sets is above 0 even if one distribution made both. So each result stands beside its
 *floor*: the same distance for as many real samples. A result at its floor is as good as the measure can tell.
@@ -6,35 +6,27 @@ A distance between two finite sets is above 0 even if one distribution made both
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from ddpm.checkpoint import write_beside
-from ddpm.data import Images, to_unit
+from ddpm.classifier import classified
+from ddpm.data import Images
 from ddpm.denoiser import denoiser
-from ddpm.networks import Classifier, ClassifierConfig
 from ddpm.process import seeded
 from ddpm.sampling import Step, generators, normal, sample
 from ddpm.schedule import SCHEDULES, grid
 
-Row = dict[str, Any]
-"""A setting, what it was measured with, and the measures."""
-
 FLOOR_DRAWS = 5
 """Fresh sets over which a floor is averaged: a single one is as uncertain as the result beside it."""
 
-_ORDER, _MOVES, _REFERENCE, _FRESH, _DIRECTIONS, _FLOOR = 1, 2, 11, 12, 13, 14
-"""Third parts of generator keys (seed, index, part). From 11 on they are apart from those that training draws with."""
+_REFERENCE, _FRESH, _DIRECTIONS, _FLOOR = 11, 12, 13, 14
+"""Third parts of generator keys (seed, index, part), apart from those that training draws with."""
 
 
 # --- distances between two sets -------------------------------------------------------------------------------------
@@ -82,78 +74,6 @@ def frechet(a: Tensor, b: Tensor) -> float:
     shared = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp(min=0).sqrt().sum()
     apart = (a.mean(0) - b.mean(0)).square().sum()
     return (apart + covariance_a.trace() + covariance_b.trace() - 2 * shared).item()
-
-
-# --- the classifier that judges images ------------------------------------------------------------------------------
-
-
-class ClassifierProgress(NamedTuple):
-    """After ``step`` of ``steps``: the classifier in training, and the mean loss of the batch just seen."""
-
-    step: int
-    steps: int
-    loss: float
-    classifier: Classifier
-
-
-def moved(images: Tensor, generator: Generator, turn: float = 12, shift: float = 2.5, zoom: float = 0.1) -> Tensor:
-    """Images (B, C, H, W) in [−1, 1], each turned, shifted and scaled at random about its centre.
-
-    At most by ``turn`` degrees, ``shift`` pixels along each axis and a factor 1 ± ``zoom``; −1, black, comes in.
-    """
-    count, size = len(images), images.shape[-1]
-    around = 2 * torch.rand(count, 4, generator=generator) - 1
-    angle, factor = around[:, 0] * math.radians(turn), 1 + around[:, 1] * zoom
-    offset = around[:, 2:] * 2 * shift / size
-    cos, sin = angle.cos() / factor, angle.sin() / factor
-    places = torch.stack([cos, -sin, offset[:, 0], sin, cos, offset[:, 1]], 1).view(count, 2, 3)
-    points = F.affine_grid(places, list(images.shape), align_corners=False)
-    return F.grid_sample(images + 1, points, align_corners=False) - 1
-
-
-def train_classifier(data: Images, epochs: int = 15, batch: int = 250, seed: int = 0) -> Iterator[ClassifierProgress]:
-    """Trains a classifier on ``data``, yielding after each step; the last one's classifier is in evaluation mode.
-
-    AdamW along one cycle (Smith & Topin 2019), on images moved at random, in bfloat16. Everything random comes from
-    ``seed``, so the same machine makes the same weights.
-    """
-    count = len(data.images)
-    steps = epochs * (count // batch)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        classifier = Classifier(ClassifierConfig(tuple(data.images.shape[1:]), len(data.names)))
-    classifier.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps, pct_start=0.2)
-    for step in range(1, steps + 1):
-        epoch, place = divmod(step - 1, count // batch)
-        rows = torch.randperm(count, generator=seeded(seed, epoch, _ORDER))[place * batch : (place + 1) * batch]
-        images = moved(to_unit(data.images[rows]), seeded(seed, step, _MOVES))
-        loss = _classifier_step(classifier, optimizer, images, data.labels[rows])
-        cycle.step()
-        yield ClassifierProgress(step, steps, loss, classifier.train(step < steps))
-
-
-def _classifier_step(classifier: Classifier, optimizer: torch.optim.Optimizer, x: Tensor, label: Tensor) -> float:
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = classifier(x.contiguous(memory_format=torch.channels_last))
-    loss = F.cross_entropy(logits.float(), label)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-@torch.inference_mode()
-def classified(classifier: Classifier, images: Tensor, batch: int = 500) -> tuple[Tensor, Tensor]:
-    """Features (N, F) and the most likely classes (N,) of images (N, C, H, W) in [−1, 1] or uint8."""
-    features, classes = [], []
-    for part in images.split(batch):
-        x = to_unit(part) if part.dtype == torch.uint8 else part
-        found = classifier.features(x.contiguous(memory_format=torch.channels_last))
-        features.append(found)
-        classes.append(classifier.leave(found).argmax(1))
-    return torch.cat(features), torch.cat(classes)
 
 
 # --- samples --------------------------------------------------------------------------------------------------------
@@ -308,105 +228,3 @@ def _mean_distances(left: list[Tensor], right: list[Tensor], seed: int) -> tuple
     sliced = [sliced_wasserstein(a, b, seeded(seed, 0, _DIRECTIONS)) for a, b in zip(left, right)]
     energy = [energy_distance(a, b) for a, b in zip(left, right)]
     return sum(sliced) / len(sliced), sum(energy) / len(energy)
-
-
-# --- reports: the JSON beside a checkpoint --------------------------------------------------------------------------
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, which tells the weights that a row was measured with."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a report; none if there is no file. Raises ValueError if it is no report."""
-    if not path.is_file():
-        return []
-    needed = {*Setting.__dataclass_fields__, "seed", "made_with"}
-    try:
-        rows = json.loads(path.read_text("utf-8"))["rows"]
-        complete = all(needed <= row.keys() for row in rows)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        complete = False
-    if not complete:
-        raise ValueError(f"{path} is not a report of this program; move it away to start anew.")
-    return rows
-
-
-def write_report(path: Path, about: Mapping[str, Any], rows: list[Row]) -> None:
-    """Writes a report, whole at every moment: an interrupted evaluation keeps the rows that it has."""
-    write_beside(path, (json.dumps({**about, "rows": rows}, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def is_measured(setting: Setting, seed: int, made_with: Mapping[str, str], rows: list[Row]) -> bool:
-    """Whether ``rows`` hold ``setting`` for this seed and these weights, by at least as many samples."""
-    same = {**asdict(setting), "seed": seed, "made_with": dict(made_with)}
-    samples = same.pop("samples")
-    return any(row["samples"] >= samples and same == {key: row[key] for key in same} for row in rows)
-
-
-def merged(rows: list[Row], new: Row) -> list[Row]:
-    """``rows`` with ``new`` in place of its setting's row, in the table's order; rows of other weights are dropped."""
-    kept = [row for row in rows if row["made_with"] == new["made_with"] and _place(row) != _place(new)]
-    return sorted([*kept, new], key=_place)
-
-
-def _place(row: Row) -> tuple[float, bool, str, float, int]:
-    return row["guidance"], row["schedule"] != "cosine", row["schedule"], row["eta"], row["steps"]
-
-
-# --- the tables of the README ---------------------------------------------------------------------------------------
-
-BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
-
-
-def fill_readme(text: str, reports: list[dict[str, Any]]) -> str:
-    """``text`` with the tables of ``reports`` between its two markers. Raises ValueError if a marker is missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"The README lacks the marker {END if begin else BEGIN}; the tables go between two such.")
-    images = [report for report in reports if "accuracy" in report]
-    toys = [report for report in reports if "accuracy" not in report]
-    tables = [image_table(report) for report in images] + ([toy_table(toys)] if toys else [])
-    return before + begin + "\n" + "\n".join(tables) + "\n" + end + after
-
-
-def image_table(report: Mapping[str, Any]) -> str:
-    """Markdown: one row a setting."""
-    title = (
-        f"**{report['data']}**, judged by a classifier that is right on {report['accuracy']:.2%} of the test set\n\n"
-    )
-    header = ("T", "schedule", "η", "w", "samples", "label agreement", "Fréchet distance", "its floor", "ratio")
-    lines = []
-    for row in report["rows"]:
-        near, floor = row["frechet"], row["frechet_floor"]
-        how = (row["steps"], row["schedule"], f"{row['eta']:g}", f"{row['guidance']:g}", f"{row['samples']:,}")
-        lines.append((*how, f"{row['agreement']:.1%}", f"{near:.3g}", f"{floor:.3g}", f"{near / floor:.1f}"))
-    return title + _markdown(header, lines)
-
-
-def toy_table(reports: list[dict[str, Any]]) -> str:
-    """Markdown: one row a toy, one column a setting, cells with the sliced Wasserstein distance and its ratio."""
-    measured = [{_column(row): row for row in report["rows"]} for report in reports]
-    columns = sorted({name: _place(row) for rows in measured for name, row in rows.items()}.items(), key=lambda c: c[1])
-    lines = []
-    for report, rows in zip(reports, measured):
-        cells = [_cell(rows[name]) if name in rows else "" for name, _ in columns]
-        lines.append((report["data"], *cells))
-    title = "**Toys**, sliced 2-Wasserstein distance to held-out points (in brackets: how many times its floor)\n\n"
-    return title + _markdown(("data", *(name for name, _ in columns)), lines)
-
-
-def _column(row: Row) -> str:
-    return f"T = {row['steps']}, {row['schedule']}, η = {row['eta']:g}"
-
-
-def _cell(row: Row) -> str:
-    near, floor = row["sliced_wasserstein"], row["sliced_wasserstein_floor"]
-    return f"{near:.2g} ({near / floor:.1f}×)"
-
-
-def _markdown(header: tuple[str, ...], lines: Iterable[tuple[Any, ...]]) -> str:
-    rule = ("---",) * len(header)
-    return "".join("| " + " | ".join(map(str, cells)) + " |\n" for cells in (header, rule, *lines))

@@ -19,9 +19,11 @@ from tqdm import tqdm
 
 from ddpm import evaluate
 from ddpm.checkpoint import CheckpointError, load_network, save_network, write_beside
+from ddpm.classifier import classified, train_classifier
 from ddpm.data import IMAGES, TOYS, Images
 from ddpm.evaluate import Judge, Setting
 from ddpm.networks import Classifier
+from ddpm.report import digest, fill_readme, is_measured, merged, read_rows, write_report
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -74,17 +76,17 @@ def _filter(text: str) -> dict[str, int | float | str]:
 # --- the classifier -------------------------------------------------------------------------------------------------
 
 
-def train_classifier(name: str, path: Path, train: Images, test: Images, options: argparse.Namespace) -> None:
+def write_classifier(name: str, path: Path, train: Images, test: Images, options: argparse.Namespace) -> None:
     """Trains the judge of the image data ``name`` and writes it to ``path``, its test accuracy inside."""
     progress = None
     with tqdm(desc=f"classifier of {name}", unit="batch", mininterval=1) as bar:
-        for progress in evaluate.train_classifier(train, options.epochs, seed=options.seed):
+        for progress in train_classifier(train, options.epochs, seed=options.seed):
             bar.total = progress.steps
             bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
             bar.update()
     if progress is None:
         raise ValueError(f"The training set of {name} has only {len(train.images)} images; that is less than a batch.")
-    found = evaluate.classified(progress.classifier, test.images)[1]
+    found = classified(progress.classifier, test.images)[1]
     about = {"data": name, "names": list(train.names), "epochs": options.epochs, "seed": options.seed}
     about["accuracy"] = evaluate.agreement(found, test.labels)
     save_network(path, progress.classifier, about, half=True)
@@ -109,14 +111,14 @@ def image_plan(name: str, options: argparse.Namespace) -> Plan:
     train, test = (IMAGES[name](options.data_dir, part) for part in (True, False))
     path = options.folder / f"{name}-classifier.safetensors"
     if not path.is_file():
-        train_classifier(name, path, train, test, options)
+        write_classifier(name, path, train, test, options)
     classifier, about = load_network(path)
     if not isinstance(classifier, Classifier) or "accuracy" not in about:
         raise CheckpointError(f"{path} holds no classifier of known accuracy; move it away to have one trained.")
     judge = evaluate.judge_images(classifier.to(memory_format=torch.channels_last), train, test)
     settings = evaluate.image_settings(options.samples or 5000, options.settings)
     about = {"data": name, "accuracy": about["accuracy"]}
-    return Plan(judge, settings, options.batch or 50, {"classifier": evaluate.digest(path)}, about)
+    return Plan(judge, settings, options.batch or 50, {"classifier": digest(path)}, about)
 
 
 def toy_plan(name: str, options: argparse.Namespace) -> Plan:
@@ -141,15 +143,15 @@ def evaluate_checkpoint(name: str, options: argparse.Namespace) -> None:
     path = options.folder / f"{name}.safetensors"
     network = load_generator(path, name)
     plan = (toy_plan if name in TOYS else image_plan)(name, options)
-    made_with, report = {"checkpoint": evaluate.digest(path), **plan.made_with}, path.with_suffix(".json")
+    made_with, report = {"checkpoint": digest(path), **plan.made_with}, path.with_suffix(".json")
     for setting in chosen(plan.settings, options.only):
-        rows = evaluate.read_rows(report)
-        if not options.again and evaluate.is_measured(setting, options.seed, made_with, rows):
+        rows = read_rows(report)
+        if not options.again and is_measured(setting, options.seed, made_with, rows):
             print(f"{name}, {setting}: measured already (--again repeats it)")
             continue
         measures = plan.judge(*draw(network, setting, options.seed, plan.batch), options.seed)
         row = {**asdict(setting), "seed": options.seed, "made_with": made_with, **measures}
-        evaluate.write_report(report, plan.about, evaluate.merged(rows, row))
+        write_report(report, plan.about, merged(rows, row))
         print(f"{name}, {setting}: {', '.join(f'{k} {v:.4g}' for k, v in measures.items() if isinstance(v, float))}")
 
 
@@ -182,15 +184,15 @@ def write_readme(options: argparse.Namespace) -> None:
     for name in [*IMAGES, *TOYS]:
         checkpoint = options.folder / f"{name}.safetensors"
         report = checkpoint.with_suffix(".json")
-        if rows := evaluate.read_rows(report):
-            if any(row["made_with"]["checkpoint"] != evaluate.digest(checkpoint) for row in rows):
+        if rows := read_rows(report):
+            if any(row["made_with"]["checkpoint"] != digest(checkpoint) for row in rows):
                 raise ValueError(
                     f"{report} was measured with other weights than {checkpoint}'s; evaluate {name} first."
                 )
             reports.append(json.loads(report.read_text("utf-8")))
     if not reports:
         raise ValueError(f"There is no report in {options.folder}; evaluate a checkpoint first.")
-    write_beside(options.readme, evaluate.fill_readme(options.readme.read_text("utf-8"), reports).encode())
+    write_beside(options.readme, fill_readme(options.readme.read_text("utf-8"), reports).encode())
     print(f"Wrote the results of {', '.join(report['data'] for report in reports)} into {options.readme}.")
 
 
@@ -202,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
         write_readme(options)
     elif options.name == "classifier":
         train, test = (IMAGES["mnist"](options.data_dir, part) for part in (True, False))
-        train_classifier("mnist", options.folder / "mnist-classifier.safetensors", train, test, options)
+        write_classifier("mnist", options.folder / "mnist-classifier.safetensors", train, test, options)
     else:
         for name in TOYS if options.name == "toys" else [options.name]:
             evaluate_checkpoint(name, options)

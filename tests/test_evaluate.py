@@ -1,4 +1,4 @@
-"""Quality measures: closed-form answers, invariances, and reports that keep what they have."""
+"""Quality measures: closed-form answers, invariances, and the command that writes them down."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_classifier import tiny_images
 from torch import Tensor, nn
 
 from ddpm import evaluate
-from ddpm.checkpoint import load_network, save_network
-from ddpm.data import TOYS, Images
+from ddpm.checkpoint import save_network
+from ddpm.data import TOYS
 from ddpm.evaluate import Setting
-from ddpm.networks import MLP, Classifier, ClassifierConfig, MLPConfig, UNet, UNetConfig
+from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
 from ddpm.process import seeded
+from ddpm.report import BEGIN, END
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -94,57 +96,6 @@ def test_frechet_does_not_change_when_both_sets_turn():
 
 def test_frechet_works_with_fewer_samples_than_features():
     assert evaluate.frechet(points(5, 20, 1), points(6, 20, 2)) > 0
-
-
-# --- the classifier -------------------------------------------------------------------------------------------------
-
-
-def tiny_images(count: int, classes: int = 3) -> Images:
-    """8 × 8 images whose class is the quarter that is white."""
-    labels = torch.arange(count) % classes
-    images = torch.zeros(count, 1, 8, 8, dtype=torch.uint8)
-    for k in range(classes):
-        row, column = 4 * (k // 2), 4 * (k % 2)
-        images[labels == k, :, row : row + 4, column : column + 4] = 255
-    return Images(images, labels, tuple(map(str, range(classes))))
-
-
-def test_a_move_keeps_shape_range_and_background():
-    images = torch.full((6, 1, 8, 8), -1.0)
-    images[:, :, 3:5, 3:5] = 1
-    moved = evaluate.moved(images, seeded(1), shift=1)
-    assert moved.shape == images.shape
-    assert moved.amin() == -1 and moved.amax() <= 1 + 1e-6
-    assert (moved[:, :, 0] == -1).all()
-    still = evaluate.moved(images, seeded(1), turn=0, shift=0, zoom=0)
-    torch.testing.assert_close(still, images, atol=1e-5, rtol=0)
-
-
-def test_a_classifier_learns_and_the_same_seed_gives_the_same_weights():
-    data = tiny_images(60)
-    first, second = (list(evaluate.train_classifier(data, epochs=8, batch=20))[-1] for _ in range(2))
-    assert first.step == first.steps == 24 and not first.classifier.training
-    for a, b in zip(first.classifier.parameters(), second.classifier.parameters()):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
-    assert evaluate.agreement(evaluate.classified(first.classifier, data.images)[1], data.labels) > 0.9
-
-
-def test_training_a_classifier_leaves_the_global_random_state_alone():
-    torch.manual_seed(3)
-    expected = torch.rand(1)
-    torch.manual_seed(3)
-    list(evaluate.train_classifier(tiny_images(10), epochs=1, batch=5))
-    assert torch.rand(1) == expected
-
-
-def test_a_classifier_survives_its_checkpoint(tmp_path):
-    classifier = Classifier(ClassifierConfig((1, 8, 8), 3, channels=(8, 16), blocks=(1, 1))).eval()
-    save_network(tmp_path / "c.safetensors", classifier, {"accuracy": 0.5})
-    loaded, about = load_network(tmp_path / "c.safetensors")
-    x = points(4, 64, 1).view(4, 1, 8, 8)
-    torch.testing.assert_close(loaded(x), classifier(x))
-    assert loaded.config == classifier.config and about == {"accuracy": 0.5}
-    assert loaded.features(x).shape == (4, 16) and loaded(x).dtype == torch.float32
 
 
 # --- samples --------------------------------------------------------------------------------------------------------
@@ -241,60 +192,6 @@ def test_fresh_points_are_near_their_floor_and_noise_is_not(name):
     assert real["energy_floor"] == noise["energy_floor"]
 
 
-# --- reports and tables ---------------------------------------------------------------------------------------------
-
-
-def row(steps: int = 25, weights: str = "a", **changes) -> evaluate.Row:
-    setting = {"steps": steps, "schedule": "cosine", "eta": 0.0, "guidance": 0.0, "samples": 100, "seed": 0}
-    measures = {"agreement": 0.987, "frechet": 0.3, "frechet_floor": 0.1}
-    points = {"sliced_wasserstein": 0.03, "sliced_wasserstein_floor": 0.02}
-    return {**setting, "made_with": {"checkpoint": weights}, **measures, **points, **changes}
-
-
-def test_a_new_row_replaces_its_setting_and_drops_rows_of_other_weights():
-    rows = evaluate.merged([row(50), row(10)], row(25, eta=1.0))
-    assert [(r["eta"], r["steps"]) for r in rows] == [(0, 10), (0, 50), (1, 25)]
-    assert evaluate.merged(rows, row(10, agreement=0.5))[0]["agreement"] == 0.5
-    assert evaluate.merged(rows, row(5, weights="b")) == [row(5, weights="b")]
-
-
-def test_a_row_counts_as_measured_only_for_its_seed_weights_and_number_of_samples():
-    rows, weights = [row(25)], {"checkpoint": "a"}
-    assert evaluate.is_measured(Setting(25, samples=100), 0, weights, rows)
-    assert evaluate.is_measured(Setting(25, samples=50), 0, weights, rows)
-    assert not evaluate.is_measured(Setting(25, samples=200), 0, weights, rows)
-    assert not evaluate.is_measured(Setting(25, samples=100), 1, weights, rows)
-    assert not evaluate.is_measured(Setting(25, samples=100), 0, {"checkpoint": "b"}, rows)
-    assert not evaluate.is_measured(Setting(25, eta=1.0, samples=100), 0, weights, rows)
-
-
-def test_a_report_survives_its_file_and_a_damaged_one_is_named(tmp_path):
-    path = tmp_path / "mnist.json"
-    assert evaluate.read_rows(path) == []
-    evaluate.write_report(path, {"data": "mnist"}, [row()])
-    assert evaluate.read_rows(path) == [row()] and json.loads(path.read_text())["data"] == "mnist"
-    for damaged in ('{"rows": [', "[]", '{"rows": [1]}', '{"rows": [{"steps": 1}]}'):
-        path.write_text(damaged)
-        with pytest.raises(ValueError, match="mnist.json is not a report"):
-            evaluate.read_rows(path)
-
-
-def test_the_readme_changes_between_its_markers_only_and_twice_gives_the_same():
-    text = f"# Title\n{evaluate.BEGIN}\nold\n{evaluate.END}\nend\n"
-    reports = [{"data": "mnist", "accuracy": 0.9956, "rows": [row()]}, {"data": "moons", "rows": [row(10)]}]
-    filled = evaluate.fill_readme(text, reports)
-    assert filled.startswith(f"# Title\n{evaluate.BEGIN}\n") and filled.endswith(f"{evaluate.END}\nend\n")
-    assert "old" not in filled and evaluate.fill_readme(filled, reports) == filled
-    assert "| 25 | cosine | 0 | 0 | 100 | 98.7% | 0.3 | 0.1 | 3.0 |" in filled
-    assert "| moons | 0.03 (1.5×) |" in filled and "99.56%" in filled
-
-
-@pytest.mark.parametrize("text", ["nothing", evaluate.BEGIN, evaluate.END])
-def test_a_readme_without_a_marker_is_refused(text):
-    with pytest.raises(ValueError, match="lacks the marker"):
-        evaluate.fill_readme(text, [])
-
-
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
@@ -340,7 +237,7 @@ def test_a_row_that_is_there_is_measured_again_only_if_asked(command, folder, ca
 
 def test_the_readme_command_refuses_results_of_other_weights(command, folder):
     readme = folder / "README.md"
-    readme.write_text(f"{evaluate.BEGIN}\n{evaluate.END}\n")
+    readme.write_text(f"{BEGIN}\n{END}\n")
     options = ("--folder", folder, "--readme", readme)
     with pytest.raises(ValueError, match="There is no report"):
         command("readme", *options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,9 +40,9 @@ _jobs = itertools.count()
 def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built."""
 
-    async def stream(run: Run, notes: list[str], owner: str) -> AsyncIterator[str]:
+    async def stream(run: Run, notes: list[str], owner: str | None) -> AsyncIterator[str]:
         number = next(_jobs)
-        job = engine.submit(run, owner)
+        job = engine.submit(run, owner or f"run {number}")
         try:
             yield start(run, number, notes + _advice(run))
             while (shown := await job.next()) is not None:
@@ -55,12 +56,14 @@ def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
     async def denoise(*values: object, request: gr.Request) -> AsyncIterator[str]:
         """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
         given = {name: "" if value is None else value for name, value in zip(_NAMES, values)}
-        async for message in stream(*from_query(given), request.session_hash):
-            yield message
+        async with aclosing(stream(*from_query(given), request.session_hash)) as messages:
+            async for message in messages:
+                yield message
 
     async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async for message in stream(*from_query(request.query_params), request.session_hash):
-            yield message
+        async with aclosing(stream(*from_query(request.query_params), request.session_hash)) as messages:
+            async for message in messages:
+                yield message
 
     def stop(request: gr.Request) -> None:
         engine.stop(request.session_hash)

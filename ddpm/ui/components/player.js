@@ -8,7 +8,7 @@ const player = $(".player"), slider = $(".position"), playButton = $(".play");
 const MARKS = ["#3B8BEB", "#E69F00", "#CC79A7"];
 
 let run = null, frames = [], ended = null; // the run's header, its frames, its end
-let position = 0, playing = false, lastTick = 0, drawing = false;
+let position = 0, playing = false, lastTick = 0, ticking = false, stale = false;
 let chosen = [[Math.floor(height / 2), Math.floor(width / 2)], [Math.floor(height / 4), Math.floor(width / 2)], [0, 0]]
   .map(([row, column]) => ({ sample: 0, row, column }));
 
@@ -74,14 +74,20 @@ window.ddpm = { writeAddress };
 // --- the clock ---------------------------------------------------------------------------------------------------
 
 function refresh() {
-  if (!drawing) { drawing = true; requestAnimationFrame(tick); }
+  stale = true;
+  awaitTick();
+}
+
+function awaitTick() {
+  if (!ticking) { ticking = true; requestAnimationFrame(tick); }
 }
 
 function tick(now) {
-  drawing = false;
+  const before = position;
+  ticking = false;
   if (playing) advance(now);
-  draw();
-  if (playing) refresh();
+  if (stale || position !== before) { stale = false; draw(); }
+  if (playing) awaitTick();
 }
 
 function advance(now) {

@@ -1,0 +1,59 @@
+"""What the weights in checkpoints/ must do; how well they do it is measured by scripts/evaluate.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddpm.checkpoint import load_network, load_projection
+from ddpm.classifier import classified
+from ddpm.data import TOYS
+from ddpm.evaluate import Setting, agreement, generate, sliced_wasserstein
+from ddpm.process import seeded
+
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+MOST_FLOPS = 0.5e9
+
+
+def load(name: str) -> torch.nn.Module:
+    return load_network(CHECKPOINTS / f"{name}.safetensors").network
+
+
+def samples(name: str, setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
+    """The clean samples of one batch, and their labels."""
+    *_, (labels, last) = generate(load(name), setting, seed=1, batch=setting.samples)
+    return last.x, labels
+
+
+def test_a_forward_of_the_mnist_network_stays_within_its_budget():
+    network = load("mnist")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *network.config.shape), torch.zeros(1), torch.zeros(1, dtype=torch.long))
+    assert 0 < counter.get_total_flops() <= MOST_FLOPS
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "polynomial"])
+def test_the_mnist_network_draws_the_digits_asked_for_under_any_schedule(schedule):
+    drawn, asked = samples("mnist", Setting(10, schedule, samples=50))
+    found = classified(load("mnist-classifier"), drawn)[1]
+    assert agreement(found, asked) >= 0.9
+
+
+def test_the_projection_has_unit_axes_of_the_size_of_the_networks_images():
+    axes = torch.from_numpy(load_projection(CHECKPOINTS / "mnist-projection.safetensors").axes)
+    assert axes.shape[1] == torch.zeros(load("mnist").config.shape).numel()
+    torch.testing.assert_close(axes @ axes.T, torch.eye(2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize(
+    "setting", [Setting(50, eta=1.0, samples=2000), Setting(25, "polynomial", samples=2000)], ids=str
+)
+def test_one_toy_checkpoint_serves_several_steps_and_schedules(name, setting):
+    drawn, _ = samples(name, setting)
+    held_out, start = TOYS[name](len(drawn), seeded(1, 0, 99)), torch.randn(drawn.shape, generator=seeded(2))
+    near, far = (sliced_wasserstein(points, held_out, seeded(3)) for points in (drawn, start))
+    assert near < far / 8
