@@ -165,17 +165,20 @@ def judge_images(classifier: nn.Module, train: Images, test: Images) -> Judge:
     """
     real = classified(classifier, test.images)[0]
 
+    @cache
+    def floor(labels: tuple[int, ...], seed: int) -> float:
+        draws = [
+            rows_of_labels(train.labels, torch.tensor(labels), seeded(seed, k, _FLOOR)) for k in range(FLOOR_DRAWS)
+        ]
+        return sum(frechet(classified(classifier, train.images[rows])[0], real) for rows in draws) / FLOOR_DRAWS
+
     def judge(samples: Tensor, labels: Tensor, seed: int) -> dict[str, Any]:
         features, found = classified(classifier, samples)
-        floors = []
-        for draw in range(FLOOR_DRAWS):
-            rows = rows_of_labels(train.labels, labels, seeded(seed, draw, _FLOOR))
-            floors.append(frechet(classified(classifier, train.images[rows])[0], real))
         return {
             "agreement": agreement(found, labels),
             "agreement_by_class": [agreement(found[labels == k], labels[labels == k]) for k in range(len(test.names))],
             "frechet": frechet(features, real),
-            "frechet_floor": sum(floors) / FLOOR_DRAWS,
+            "frechet_floor": floor(tuple(labels.tolist()), seed),
         }
 
     return judge
