@@ -53,8 +53,18 @@ def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
         finally:
             engine.drop(job)
 
-    async def denoise(*values: object, request: gr.Request) -> AsyncIterator[str]:
+    async def denoise(
+        label: str,
+        count: int,
+        steps: int,
+        schedule: str,
+        eta: float,
+        guidance: float,
+        seed: int,
+        request: gr.Request,
+    ) -> AsyncIterator[str]:
         """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        values = (label, count, steps, schedule, eta, guidance, seed)
         given = {name: "" if value is None else value for name, value in zip(_NAMES, values)}
         async with aclosing(stream(*from_query(given), request.session_hash)) as messages:
             async for message in messages:
@@ -146,9 +156,7 @@ def _settings() -> dict[str, gr.components.Component]:
         "guidance": slider("guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates the digit."),
         "seed": gr.Number(
             Run.seed,
-            precision=0,
-            minimum=SETTINGS["seed"].low,
-            maximum=SETTINGS["seed"].high,
+            precision=0,  # no limits here: past them Gradio refuses the run, from_query corrects it and says so
             label="Seed",
             info="The noise begun with: the same seed gives the same pictures.",
             elem_id="seed",

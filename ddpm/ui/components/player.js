@@ -121,6 +121,7 @@ function draw() {
   playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
   const state = !run ? "" : !ended ? "computing" : ended.problem ? "failed" : frames.length < run.frames ? "stopped" : "finished";
   player.dataset.state = state;
+  player.dataset.job = run ? run.job : "";
   player.dataset.frames = frames.length;
   player.dataset.position = position;
   player.dataset.playing = playing;
@@ -163,7 +164,7 @@ function paint(canvas, values) {
       for (let column = 0; column < width; column++) {
         const to = 4 * ((top + row) * w + left + column), from = i * size + row * width + column;
         for (let c = 0; c < 3; c++) {
-          image.data[to + c] = (values[from + (channels === 3 ? c * height * width : 0)] / setup.scale + 1) * 127.5 + 0.5;
+          image.data[to + c] = (values[from + (channels === 3 ? c * height * width : 0)] / setup.scale + 1) * 127.5;
         }
         image.data[to + 3] = 255;
       }

@@ -1,0 +1,276 @@
+"""The page in a real browser: every test waits for what the player says of itself, none for time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+import pytest
+
+from ddpm.checkpoint import load_network
+from ddpm.data import to_uint8
+from ddpm.plots import columns
+from ddpm.run import Run, perform
+
+CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "mnist.safetensors"
+QUICK = "/?count=2&steps=5&seed=3"
+LONG = "/?count=25&steps=1000"
+
+STATE = "({...document.querySelector('.player').dataset})"
+AT_REST = """() => { const d = document.querySelector('.player')?.dataset ?? {};
+  return ['finished', 'stopped', 'failed'].includes(d.state) && d.playing === 'false' && d.plots === 'ready'
+    && Number(d.position) === Number(d.frames) - 1; }"""
+GREY = """name => { const c = document.querySelector(`canvas.${name}`);
+  const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+  return [c.height, c.width, ...d.filter((_, i) => i % 4 === 0)]; }"""
+INK = """name => { const c = document.querySelector(`.${name} canvas.over`);
+  return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v > 0).length; }"""
+TRACES = "name => document.querySelector(`.${name}`).data.length"
+WATCH = """() => { window.seen = []; const player = document.querySelector('.player');
+  new MutationObserver(() => window.seen.push([player.dataset.state, Number(player.dataset.position),
+    document.querySelector('.step').textContent])).observe(player, { attributes: true, subtree: true, childList: true }); }"""
+
+
+def state(page):
+    return page.evaluate(STATE)
+
+
+def wait(page, condition):
+    """Until ``condition``, JavaScript over the player's data d, holds."""
+    page.wait_for_function(
+        f"() => {{ const d = document.querySelector('.player')?.dataset ?? {{}}; return {condition}; }}"
+    )
+
+
+def finish(page):
+    page.wait_for_function(AT_REST)
+    return state(page)
+
+
+def generate(page, button="#generate"):
+    """Presses ``button`` and waits until the run that it starts has finished."""
+    job = state(page)["job"]
+    page.locator(button).click()
+    wait(page, f"d.job !== '{job}'")
+    return finish(page)
+
+
+def open_page(page, url):
+    page.goto(url)
+    return finish(page)
+
+
+def grey(page, name="x"):
+    """The canvas as a grey image (height, width)."""
+    height, width, *values = page.evaluate(GREY, name)
+    return np.array(values).reshape(height, width)
+
+
+def expected(run):
+    """The grid that the page should show of ``run``: its pictures as on the canvas, gaps 0."""
+    *_, last = perform(run, load_network(CHECKPOINT).network)
+    pictures, across = to_uint8(last.x)[:, 0].numpy(), columns(run.count)
+    grid = np.zeros((-(-run.count // across) * 29 - 1, across * 29 - 1), int)
+    for i, picture in enumerate(pictures):
+        top, left = i // across * 29, i % across * 29
+        grid[top : top + 28, left : left + 28] = picture
+    return grid
+
+
+def scrub(page, position):
+    page.locator(".position").evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", position)
+
+
+def step_text(page):
+    return page.locator(".step").inner_text()
+
+
+def query(page):
+    return dict(parse_qsl(urlsplit(page.url).query))
+
+
+def test_the_page_runs_by_itself_and_ends_with_the_clean_pictures(page, server):
+    assert open_page(page, server + QUICK)["frames"] == "6"
+    assert step_text(page) == "step t = 0 of 5"
+    assert np.array_equal(grey(page, "x"), grey(page, "x0"))
+
+
+def test_the_pictures_are_those_that_the_library_computes(page, server):
+    open_page(page, f"{server}/?label=7&count=3&steps=8&schedule=linear&eta=0.5&guidance=1.5&seed=11")
+    run = Run(label="7", count=3, steps=8, schedule="linear", eta=0.5, guidance=1.5, seed=11)
+    assert np.abs(grey(page) - expected(run)).max() <= 2
+
+
+def test_a_long_run_shows_a_hundred_steps_with_the_first_and_the_last(page, server):
+    assert open_page(page, f"{server}/?count=1&steps=150")["frames"] == "100"
+    assert step_text(page) == "step t = 0 of 150"
+    scrub(page, 0)
+    page.get_by_text("step t = 150 of 150").wait_for()
+
+
+def test_generate_shows_the_chosen_digit_step_by_step_in_order(page, server):
+    open_page(page, server + QUICK)
+    before = grey(page)
+    page.get_by_role("radio", name="8", exact=True).check()
+    page.evaluate(WATCH)
+    generate(page)
+    steps = [int(text.split()[3]) for state, _, text in page.evaluate("window.seen") if text.startswith("step t")]
+    live = steps[steps.index(5) :]
+    assert live == sorted(live, reverse=True) and {5, 0} <= set(live) and len(set(live)) >= 3
+    assert query(page)["label"] == "8" and not np.array_equal(before, grey(page))
+
+
+def test_stop_ends_the_run_and_keeps_what_was_computed(page, server):
+    page.goto(server + LONG)
+    wait(page, "Number(d.frames) >= 3")
+    page.locator("#stop").click()
+    frames = int(finish(page)["frames"])
+    assert state(page)["state"] == "stopped" and 3 <= frames < 100
+    scrub(page, 1)
+    wait(page, "d.position === '1'")
+    page.locator("#count input[type=number]").fill("2")
+    page.locator("#steps input[type=number]").fill("5")
+    page.locator("#generate").click()
+    wait(page, "d.state === 'finished' && d.frames === '6'")
+
+
+def test_generate_in_mid_run_replaces_the_run(page, server):
+    page.goto(server + LONG)
+    wait(page, "Number(d.frames) >= 2")
+    page.locator("#count input[type=number]").fill("2")
+    page.locator("#steps input[type=number]").fill("5")
+    page.locator("#steps input[type=number]").press("Tab")
+    page.locator("#generate").click()
+    wait(page, "d.state === 'finished' && d.frames === '6'")
+    assert query(page)["count"] == "2"
+
+
+def test_a_finished_run_steps_scrubs_and_replays_without_the_server(page, context, server):
+    open_page(page, server + QUICK)
+    context.set_offline(True)
+    player = page.locator(".player")
+    page.get_by_role("button", name="One step back").click()
+    wait(page, "d.position === '4'")
+    player.focus()
+    player.press("ArrowLeft")
+    wait(page, "d.position === '3'")
+    player.press("ArrowRight")
+    wait(page, "d.position === '4'")
+    scrub(page, 0)
+    wait(page, "d.position === '0'")
+    player.press("Space")
+    finish(page)
+    page.evaluate(WATCH)
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("window.seen.some(([, position]) => position === 0)")
+    finish(page)
+    context.set_offline(False)
+
+
+def test_the_address_reproduces_the_run(page, context, server):
+    open_page(page, f"{server}/?count=3&steps=6&seed=5&eta=1")
+    other = context.new_page()
+    open_page(other, page.url)
+    assert query(page) == query(other) == Run(count=3, steps=6, seed=5, eta=1).query()
+    assert np.array_equal(grey(page), grey(other))
+
+
+def test_the_address_follows_the_controls(page, server):
+    open_page(page, server + QUICK)
+    page.get_by_role("radio", name="4", exact=True).check()
+    page.wait_for_function("new URL(location).searchParams.get('label') === '4'")
+    page.locator("#steps input[type=number]").fill("77")
+    page.locator("#steps input[type=number]").press("Tab")
+    page.wait_for_function("new URL(location).searchParams.get('steps') === '77'")
+
+
+def test_wrong_values_in_a_link_are_corrected_and_said(page, server):
+    open_page(page, f"{server}/?count=2&steps=0&schedule=cosin&eta=-3&seed=1e99&label=zzz&guidance=abc")
+    notes = page.locator(".notes div").all_inner_texts()
+    for name in ("steps", "schedule", "eta", "seed", "label", "guidance"):
+        assert sum(note.startswith(f"{name} = ") for note in notes) == 1
+    assert query(page) == Run(count=2, steps=1, seed=2**31 - 1).query()
+    assert page.locator("#steps input[type=number]").input_value() == "1"
+
+
+@pytest.mark.parametrize("seed", ["", "-5"])
+def test_a_wrong_seed_in_the_page_is_corrected_and_said(page, server, seed):
+    open_page(page, server + QUICK)
+    page.locator("#seed input").fill(seed)
+    generate(page)
+    assert page.locator(".notes div", has_text="seed =").count() == 1
+    assert query(page)["seed"] == "0"
+
+
+def test_the_dice_shows_its_seed_and_runs_with_it(page, server):
+    open_page(page, server + QUICK)
+    before = grey(page)
+    generate(page, "#dice")
+    assert query(page)["seed"] == page.locator("#seed input").input_value() != "3"
+    assert not np.array_equal(before, grey(page))
+
+
+def test_the_plots_hold_the_run_at_rest_and_follow_a_clicked_pixel(page, server):
+    open_page(page, server + QUICK)
+    assert page.evaluate(TRACES, "plane") == 10 + 2
+    assert page.evaluate(INK, "plane") > 0 and page.evaluate(INK, "pixels") > 0
+    page.locator("canvas.x").click(position={"x": 40, "y": 40})
+    names = page.evaluate("document.querySelector('.pixels').data.map(trace => trace.name)")
+    assert len(names) == 6 and any("row" in name and "picture 1" in name for name in names)
+    page.locator(".predicted").check()
+    assert page.evaluate(TRACES, "plane") == 10 + 2
+
+
+def test_two_visitors_at_once_each_get_their_own_run(page, context, server):
+    other = context.new_page()
+    page.goto(f"{server}/?label=1&count=2&steps=30&seed=1")
+    other.goto(f"{server}/?label=8&count=3&steps=30&seed=2")
+    finish(page)
+    finish(other)
+    assert np.abs(grey(page) - expected(Run(label="1", count=2, steps=30, seed=1))).max() <= 2
+    assert np.abs(grey(other) - expected(Run(label="8", count=3, steps=30, seed=2))).max() <= 2
+
+
+def test_a_page_closed_in_mid_run_leaves_the_engine_to_others(page, context, server):
+    page.goto(server + LONG)
+    wait(page, "Number(d.frames) >= 2")
+    page.close()
+    assert open_page(context.new_page(), server + QUICK)["state"] == "finished"
+
+
+def test_the_page_fits_a_phone(page, server):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, server + QUICK)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert all(page.locator(f"canvas.{name}").bounding_box()["width"] >= 300 for name in ("x", "x0"))
+    generate(page)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out_from_its_background(page, server, theme):
+    open_page(page, f"{server}{QUICK}&__theme={theme}")
+    for selector in (".step", ".speed", ".pictures figcaption span", ".plots p"):
+        assert page.locator(selector).first.evaluate(CONTRAST) >= 4.5
+
+
+CONTRAST = """element => {
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const light = rgb => rgb.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  let under = element, back = [255, 255, 255];
+  for (; under; under = under.parentElement) {
+    const colour = parse(getComputedStyle(under).backgroundColor);
+    if (colour.length < 4 || colour[3] > 0) { back = colour; break; }
+  }
+  const [a, b] = [light(parse(getComputedStyle(element).color)), light(back)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05); }"""
+
+
+def test_every_control_has_a_name(page, server):
+    open_page(page, server + QUICK)
+    unnamed = page.evaluate("""() => [...document.querySelectorAll('#ask *, #stage *')]
+      .filter(e => ['INPUT', 'SELECT', 'BUTTON'].includes(e.tagName) && e.offsetParent)
+      .filter(e => !(e.ariaLabel || e.title || e.innerText?.trim() || e.labels?.length || e.getAttribute('aria-labelledby')))
+      .map(e => e.outerHTML)""")
+    assert unnamed == []
