@@ -151,7 +151,7 @@ def evaluate_checkpoint(name: str, options: argparse.Namespace) -> None:
             continue
         measures = plan.judge(*draw(network, setting, options.seed, plan.batch), options.seed)
         row = {**asdict(setting), "seed": options.seed, "made_with": made_with, **measures}
-        write_report(report, plan.about, merged(rows, row))
+        write_report(report, plan.about, merged(read_rows(report), row))
         print(f"{name}, {setting}: {', '.join(f'{k} {v:.4g}' for k, v in measures.items() if isinstance(v, float))}")
 
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
+import gradio as gr
 import numpy as np
 import pytest
+import torch
+from conftest import PATIENCE, free_port, until
+from gradio_client import Client
+from torch import nn
 
-from ddpm.checkpoint import load_network
+from ddpm.checkpoint import load_network, load_projection
 from ddpm.data import to_uint8
+from ddpm.engine import Engine
 from ddpm.plots import columns
 from ddpm.run import Run, perform
+from ddpm.ui import digits
 
-CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "mnist.safetensors"
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 QUICK = "/?count=2&steps=5&seed=3"
 LONG = "/?count=25&steps=1000"
 
@@ -29,7 +39,9 @@ INK = """name => { const c = document.querySelector(`.${name} canvas.over`);
 TRACES = "name => document.querySelector(`.${name}`).data.length"
 WATCH = """() => { window.seen = []; const player = document.querySelector('.player');
   new MutationObserver(() => window.seen.push([player.dataset.state, Number(player.dataset.position),
-    document.querySelector('.step').textContent])).observe(player, { attributes: true, subtree: true, childList: true }); }"""
+    document.querySelector('.step').textContent, document.querySelector('canvas.x').toDataURL()]))
+    .observe(player, { attributes: true, attributeFilter: ['data-position'] }); }"""
+"""Keeps in window.seen what each drawing by the player showed: state, position, step and picture."""
 
 
 def state(page):
@@ -69,7 +81,7 @@ def grey(page, name="x"):
 
 def expected(run):
     """The grid that the page should show of ``run``: its pictures as on the canvas, gaps 0."""
-    *_, last = perform(run, load_network(CHECKPOINT).network)
+    *_, last = perform(run, load_network(CHECKPOINTS / "mnist.safetensors").network)
     pictures, across = to_uint8(last.x)[:, 0].numpy(), columns(run.count)
     grid = np.zeros((-(-run.count // across) * 29 - 1, across * 29 - 1), int)
     for i, picture in enumerate(pictures):
@@ -115,9 +127,12 @@ def test_generate_shows_the_chosen_digit_step_by_step_in_order(page, server):
     page.get_by_role("radio", name="8", exact=True).check()
     page.evaluate(WATCH)
     generate(page)
-    steps = [int(text.split()[3]) for state, _, text in page.evaluate("window.seen") if text.startswith("step t")]
-    live = steps[steps.index(5) :]
-    assert live == sorted(live, reverse=True) and {5, 0} <= set(live) and len(set(live)) >= 3
+    shown = [(int(text.split()[3]), position, picture) for _, position, text, picture in page.evaluate("window.seen")]
+    begin = next(i for i, (step, *_) in enumerate(shown) if step == 5)
+    steps, positions, pictures = zip(*dict.fromkeys(shown[begin:]))
+    assert [5 - position for position in positions] == list(steps)
+    assert steps[0] == 5 and steps[-1] == 0 and len(steps) >= 3
+    assert list(steps) == sorted(set(steps), reverse=True) and len(set(pictures)) == len(steps)
     assert query(page)["label"] == "8" and not np.array_equal(before, grey(page))
 
 
@@ -129,10 +144,8 @@ def test_stop_ends_the_run_and_keeps_what_was_computed(page, server):
     assert state(page)["state"] == "stopped" and 3 <= frames < 100
     scrub(page, 1)
     wait(page, "d.position === '1'")
-    page.locator("#count input[type=number]").fill("2")
-    page.locator("#steps input[type=number]").fill("5")
-    page.locator("#generate").click()
-    wait(page, "d.state === 'finished' && d.frames === '6'")
+    open_page(page.context.new_page(), server + QUICK)
+    assert int(state(page)["frames"]) == frames
 
 
 def test_generate_in_mid_run_replaces_the_run(page, server):
@@ -211,15 +224,24 @@ def test_the_dice_shows_its_seed_and_runs_with_it(page, server):
     assert not np.array_equal(before, grey(page))
 
 
-def test_the_plots_hold_the_run_at_rest_and_follow_a_clicked_pixel(page, server):
+def test_the_plots_hold_the_run_at_rest(page, server):
     open_page(page, server + QUICK)
     assert page.evaluate(TRACES, "plane") == 10 + 2
     assert page.evaluate(INK, "plane") > 0 and page.evaluate(INK, "pixels") > 0
-    page.locator("canvas.x").click(position={"x": 40, "y": 40})
-    names = page.evaluate("document.querySelector('.pixels').data.map(trace => trace.name)")
-    assert len(names) == 6 and any("row" in name and "picture 1" in name for name in names)
     page.locator(".predicted").check()
     assert page.evaluate(TRACES, "plane") == 10 + 2
+
+
+def test_a_clicked_pixel_joins_the_plot_of_pixels(page, server):
+    open_page(page, server + QUICK)
+    box, (height, width) = page.locator("canvas.x").bounding_box(), grey(page).shape
+    row, column = 13, 29 + 12  # of the second picture, which begins after the first and a gap
+    place = {"x": (column + 0.5) / width * box["width"], "y": (row + 0.5) / height * box["height"]}
+    page.locator("canvas.x").click(position=place)
+    traces = page.evaluate("document.querySelector('.pixels').data.map(({ name, y }) => [name, ...y])")
+    name, *values = traces[-2]
+    assert len(traces) == 6 and name.startswith("picture 2, row 13, column 12: x<sub>t")
+    assert len(values) == 6 and abs(np.clip(values[-1], -1, 1) * 127.5 + 127.5 - grey(page)[row, column]) <= 1
 
 
 def test_two_visitors_at_once_each_get_their_own_run(page, context, server):
@@ -232,11 +254,74 @@ def test_two_visitors_at_once_each_get_their_own_run(page, context, server):
     assert np.abs(grey(other) - expected(Run(label="8", count=3, steps=30, seed=2))).max() <= 2
 
 
-def test_a_page_closed_in_mid_run_leaves_the_engine_to_others(page, context, server):
-    page.goto(server + LONG)
-    wait(page, "Number(d.frames) >= 2")
+class Gate(nn.Module):
+    """A network that answers 0, or fails if ``broken``, once for each time that ``admit`` has been called."""
+
+    config = SimpleNamespace(shape=(1, 28, 28), num_classes=10, prediction="v")
+
+    def __init__(self):
+        super().__init__()
+        self.broken, self.calls, self.granted = False, 0, threading.Semaphore(0)
+
+    def forward(self, x, log_snr, label):
+        assert self.granted.acquire(timeout=PATIENCE), "nobody has opened the gate"
+        self.calls += 1
+        if self.broken:
+            raise ArithmeticError("no number")
+        return torch.zeros_like(x)
+
+    def admit(self, calls=1):
+        self.granted.release(calls)
+
+
+@pytest.fixture
+def gated():
+    """The lesson on a gate, served by this process: its url, gate and engine."""
+    gate = Gate()
+    engine = Engine(lambda name: gate)
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        digits.lesson(engine, load_projection(CHECKPOINTS / "mnist-projection.safetensors"), gate.config.shape)
+    blocks.queue()
+    _, url, _ = blocks.launch(
+        server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False
+    )
+    yield SimpleNamespace(url=url.rstrip("/"), gate=gate, engine=engine)
+    gate.admit(5000)
+    blocks.close(verbose=False)
+
+
+def test_a_run_whose_first_step_takes_long_says_that_it_is_computed(page, gated):
+    page.goto(gated.url + LONG)
+    wait(page, "d.state === 'computing'")
+    assert page.locator(".speed").inner_text() == "computing: 0 of 100 pictures"
+
+
+def test_closing_the_page_frees_the_engine(page, gated):
+    page.goto(gated.url + LONG)
+    gated.gate.admit()
+    wait(page, "d.frames === '1'")
     page.close()
-    assert open_page(context.new_page(), server + QUICK)["state"] == "finished"
+    until(lambda: gated.gate.admit() or not gated.engine.active(), "the end of a run that nobody watches")
+    assert gated.gate.calls < 1000
+
+
+def test_a_run_that_fails_is_said_to_have_failed_and_the_next_one_works(page, gated):
+    gated.gate.broken = True
+    gated.gate.admit()
+    page.goto(gated.url + QUICK)
+    wait(page, "d.state === 'failed'")
+    page.get_by_text("The computation failed on the server").wait_for()
+    gated.gate.broken = False
+    gated.gate.admit(5)
+    assert generate(page)["state"] == "finished"
+
+
+def test_a_program_gets_the_run_as_messages(server):
+    client = Client(server, verbose=False, analytics_enabled=False)
+    messages = list(client.submit("3", 2, 5, "linear", 0, 0, 9, api_name="/denoise"))
+    headers = [json.loads(message.split("|", 1)[0]) for message in messages]
+    assert [header["kind"] for header in headers] == ["start", *["frame"] * 6, "end"]
+    assert Run(**headers[0]["run"]) == Run(label="3", count=2, steps=5, schedule="linear", seed=9)
 
 
 def test_the_page_fits_a_phone(page, server):
@@ -269,8 +354,8 @@ CONTRAST = """element => {
 
 def test_every_control_has_a_name(page, server):
     open_page(page, server + QUICK)
-    unnamed = page.evaluate("""() => [...document.querySelectorAll('#ask *, #stage *')]
-      .filter(e => ['INPUT', 'SELECT', 'BUTTON'].includes(e.tagName) && e.offsetParent)
-      .filter(e => !(e.ariaLabel || e.title || e.innerText?.trim() || e.labels?.length || e.getAttribute('aria-labelledby')))
-      .map(e => e.outerHTML)""")
-    assert unnamed == []
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "checkbox", "combobox", "radio", "slider", "spinbutton", "textbox"}
+    controls = [node for node in tree if not node["ignored"] and node["role"]["value"] in roles]
+    unnamed = [node for node in controls if not node["name"]["value"].strip()]
+    assert len(controls) > 25 and unnamed == []

@@ -125,26 +125,28 @@ function draw() {
   player.dataset.frames = frames.length;
   player.dataset.position = position;
   player.dataset.playing = playing;
+  if (run) progress(state);
   if (!frames.length) return;
   const frame = frames[position];
   paint($("canvas.x"), frame.x);
   paint($("canvas.x0"), frame.x0);
   placeRings();
-  describe(frame, state);
+  describe(frame);
   slider.value = position;
   $(".loaded").style.width = `${(100 * Math.max(frames.length - 1, 0)) / Math.max(slider.max, 1)}%`;
   planePlot?.draw();
   pixelPlot?.draw();
 }
 
-function describe(frame, state) {
+function progress(state) {
+  const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
+  $(".speed").textContent = `${state}: ${frames.length} of ${run.frames} pictures${seconds}`;
+}
+
+function describe(frame) {
   $(".step").textContent = `step t = ${frame.index} of ${run.run.steps}`;
   const level = frame.logSnr === null ? "λ = ∞" : `λ = ${frame.logSnr.toFixed(2)}`;
   $(".level").textContent = `${level} · signal left ᾱ = ${percent(frame.alphaBar)}`;
-  const last = frames[frames.length - 1].seconds.toFixed(1);
-  $(".speed").textContent = state === "computing"
-    ? `computing: ${frames.length} of ${run.frames} pictures`
-    : `${state}: ${frames.length} of ${run.frames} pictures, computed in ${last} s`;
   slider.setAttribute("aria-valuetext", `step ${frame.index} of ${run.run.steps}`);
 }
 
