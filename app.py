@@ -22,6 +22,7 @@ CSS = """
 .dark { --body-text-color-subdued: #a9b0bd; --block-info-text-color: #a9b0bd; }
 .gradio-container { max-width: 1400px !important; margin: 0 auto; }
 #ask { align-items: stretch; }
+@media (min-width: 761px) { #to-settings { display: none; } }
 @media (max-width: 760px) {
   #stage { flex-direction: column; }
   #label label { padding: 6px 10px; }

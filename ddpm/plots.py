@@ -26,7 +26,9 @@ def projection(cloud: Projection) -> go.Figure:
         marker = {"size": 4, "color": colour, "opacity": 0.3}
         figure.add_scatter(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, name=name, hoverinfo="skip")
         middle = np.median(points, 0)
-        figure.add_annotation(x=middle[0], y=middle[1], text=name, showarrow=False, font={"size": 17, "color": colour})
+        figure.add_annotation(
+            x=middle[0], y=middle[1], text=name, showarrow=False, opacity=0.8, font={"size": 13, "color": colour}
+        )
     share = cloud.explained
     figure.update_xaxes(title=f"component 1 ({share[0]:.0%} of the variance)")
     figure.update_yaxes(title=f"component 2 ({share[1]:.0%})", scaleanchor="x")

@@ -86,6 +86,7 @@ def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
                 halt = gr.Button("Stop", min_width=70, elem_id="stop")
             dice = gr.Button("Generate from new noise", icon=_DICE, size="sm", elem_id="dice")
+            gr.HTML('<a href="#settings">all settings ↓</a>', elem_id="to-settings")
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player(cloud, shape)

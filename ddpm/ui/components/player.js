@@ -9,7 +9,7 @@ const MARKS = ["#3B8BEB", "#E69F00", "#CC79A7"];
 
 let run = null, frames = [], ended = null; // the run's header, its frames, its end
 let position = 0, playing = false, lastTick = 0, ticking = false, stale = false;
-let chosen = [[Math.floor(height / 2), Math.floor(width / 2)], [Math.floor(height / 4), Math.floor(width / 2)], [0, 0]]
+let chosen = [[Math.floor(height / 2), Math.floor(width / 2)], [Math.floor(height / 4), Math.floor(width / 2)], [Math.floor(height / 8), Math.floor(width / 8)]]
   .map(([row, column]) => ({ sample: 0, row, column }));
 
 // --- messages ----------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ function draw() {
 
 function progress(state) {
   const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
-  $(".speed").textContent = `${state}: ${frames.length} of ${run.frames} pictures${seconds}`;
+  $(".speed").textContent = `${state}: ${frames.length} of ${run.frames} steps shown${seconds}`;
 }
 
 function describe(frame) {
