@@ -141,7 +141,7 @@ def from_query(query: Mapping[str, Any]) -> tuple[Run, list[str]]:
         value = defaults[name] if nearest is None else nearest
         values[name] = value
         if setting.nearest(text) is None or _differs(text, value):
-            corrections.append(f"{name} = {text[:40]}: it {setting.problem(text)}, so {value} is used.")
+            corrections.append(f"{name} = {text[:40] or 'nothing'}: it {setting.problem(text)}, so {value} is used.")
     return Run(**values), corrections
 
 

@@ -198,6 +198,16 @@ def test_the_address_follows_the_controls(page, server):
     page.wait_for_function("new URL(location).searchParams.get('steps') === '77'")
 
 
+def test_changed_settings_ask_for_generate_until_they_are_used(page, server):
+    open_page(page, server + QUICK)
+    hint = page.locator(".hint")
+    assert hint.is_hidden()
+    page.get_by_role("radio", name="4", exact=True).check()
+    hint.wait_for()
+    generate(page)
+    assert hint.is_hidden()
+
+
 def test_wrong_values_in_a_link_are_corrected_and_said(page, server):
     wrong = {"count": 99, "steps": 0, "schedule": "cosin", "eta": -3, "seed": "1e99", "label": "zzz", "guidance": "abc"}
     open_page(page, f"{server}/?{urlencode(wrong)}")
@@ -296,7 +306,7 @@ def gated():
 def test_a_run_whose_first_step_takes_long_says_that_it_is_computed(gated, page):
     page.goto(gated.url + LONG)
     wait(page, "d.state === 'computing'")
-    assert page.locator(".speed").inner_text() == "computing: 0 of 100 steps shown"
+    assert page.locator(".speed").inner_text() == "computing: 0 of 100 states (100 shown of 1001)"
 
 
 def test_closing_the_page_frees_the_engine(gated, page):
@@ -331,6 +341,10 @@ def test_the_page_fits_a_phone(page, server):
     page.set_viewport_size({"width": 390, "height": 844})
     open_page(page, server + QUICK)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    address = page.url
+    page.get_by_role("link", name="all settings").click()
+    page.wait_for_function("document.querySelector('#settings').getBoundingClientRect().top < innerHeight / 2")
+    assert page.url == address
     assert all(page.locator(f"canvas.{name}").bounding_box()["width"] >= 300 for name in ("x", "x0"))
     generate(page)
 

@@ -27,8 +27,13 @@ _NAMES = tuple(name for name in SETTINGS if name != "model")
 
 _WRITE_ADDRESS = f"""(...values) => {{
   const names = {json.dumps(_NAMES)};
-  window.ddpm?.writeAddress(Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""])));
+  window.ddpm?.changed(Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""])));
 }}"""
+
+_SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
+  event.preventDefault();  // the page's base address would make it another page
+  document.querySelector("#settings").scrollIntoView({ behavior: "smooth" });
+});"""
 
 _DRAW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
@@ -86,7 +91,7 @@ def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
                 halt = gr.Button("Stop", min_width=70, elem_id="stop")
             dice = gr.Button("Generate from new noise", icon=_DICE, size="sm", elem_id="dice")
-            gr.HTML('<a href="#settings">all settings ↓</a>', elem_id="to-settings")
+            gr.HTML('<a href="#settings">all settings ↓</a>', elem_id="to-settings", js_on_load=_SCROLL_TO_SETTINGS)
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player(cloud, shape)

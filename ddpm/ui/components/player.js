@@ -35,13 +35,13 @@ function open(header) {
   $("canvas.x0").setAttribute("aria-label", `predicted x_0, the clean pictures, asked for: ${pictures}`);
   notify(run.notes);
   writeAddress(run.query);
+  $(".hint").hidden = true;
   [playButton, $(".back"), $(".forward"), slider].forEach((control) => { control.disabled = false; });
   restartPlots();
 }
 
 function close(header) {
   ended = header;
-  slider.max = Math.max(frames.length - 1, 0);
   if (header.problem) notify([...run.notes, header.problem]);
 }
 
@@ -64,12 +64,18 @@ function notify(sentences) {
   notes.replaceChildren(...sentences.map((sentence) => Object.assign(document.createElement("div"), { textContent: sentence })));
 }
 
+// Called when a control changes: the address follows at once, the pictures at the next run.
+function changed(query) {
+  writeAddress(query);
+  $(".hint").hidden = !run || Object.entries(query).every(([name, value]) => String(value) === run.query[name]);
+}
+
 function writeAddress(query) {
   const address = new URL(window.location);
   Object.entries(query).forEach(([name, value]) => address.searchParams.set(name, value));
   window.history.replaceState(window.history.state, "", address);
 }
-window.ddpm = { writeAddress };
+window.ddpm = { changed };
 
 // --- the clock ---------------------------------------------------------------------------------------------------
 
@@ -140,13 +146,15 @@ function draw() {
 
 function progress(state) {
   const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
-  $(".speed").textContent = `${state}: ${frames.length} of ${run.frames} steps shown${seconds}`;
+  const all = run.run.steps + 1;
+  const thinned = run.frames < all ? ` (${run.frames} shown of ${all})` : "";
+  $(".speed").textContent = `${state}: ${frames.length} of ${run.frames} states${thinned}${seconds}`;
 }
 
 function describe(frame) {
   $(".step").textContent = `step t = ${frame.index} of ${run.run.steps}`;
-  const level = frame.logSnr === null ? "λ = ∞" : `λ = ${frame.logSnr.toFixed(2)}`;
-  $(".level").textContent = `${level} · signal left ᾱ = ${percent(frame.alphaBar)}`;
+  const level = frame.logSnr === null ? "∞ (no noise is left)" : frame.logSnr.toFixed(2);
+  $(".level").textContent = `log-SNR λ = ${level} · signal left ᾱ = ${percent(frame.alphaBar)}`;
   slider.setAttribute("aria-valuetext", `step ${frame.index} of ${run.run.steps}`);
 }
 
@@ -319,8 +327,8 @@ function restPlots() {
     hovertemplate: "t = %{text}<br>%{x:.2f}, %{y:.2f}",
   })));
   Plotly.addTraces(pixelPlot.div, chosen.flatMap((pixel, i) => ["x", "x0"].map((name) => ({
-    x: steps, y: frames.map((frame) => pixelValue(frame, name, pixel)), mode: "lines", opacity: 0.35,
-    line: { color: MARKS[i], dash: name === "x" ? "solid" : "dot" },
+    x: steps, y: frames.map((frame) => pixelValue(frame, name, pixel)), mode: "lines", opacity: 0.9,
+    line: { color: MARKS[i], width: 1.5, dash: name === "x" ? "solid" : "dot" },
     name: `picture ${pixel.sample + 1}, row ${pixel.row}, column ${pixel.column}: ${name === "x" ? "x<sub>t</sub>" : "x̂<sub>0</sub>"}`,
     showlegend: name === "x", hovertemplate: "t = %{x}: %{y:.2f}",
   }))));
@@ -337,7 +345,7 @@ async function openPlots() {
   pixelPlot = await plot($(".pixels"), [], {
     xaxis: { title: { text: "step t: noise at T, data at 0" }, range: [50, 0] },
     yaxis: { title: { text: "value of the pixel" }, range: [-3.5, 3.5] },
-    legend: { orientation: "h", y: 1, x: 0, bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", y: 1, x: 0, bgcolor: "rgba(127,127,127,0.15)" },
   }, paintPixels);
   if (run) restartPlots();
   if (run && !playing) restPlots();
