@@ -14,7 +14,7 @@ from torch import nn
 
 from ddpm import sampling
 from ddpm.denoiser import denoiser
-from ddpm.sampling import Step, normal
+from ddpm.sampling import SAMPLERS, Step, normal
 from ddpm.schedule import SCHEDULES, grid
 
 MODELS: dict[str, tuple[str, ...]] = {"mnist": tuple("0123456789")}
@@ -69,6 +69,7 @@ SETTINGS: dict[str, Choice | Number] = {
     "count": Number(1, 25, whole=True),
     "steps": Number(1, 1000, whole=True),
     "schedule": Choice(tuple(SCHEDULES)),
+    "sampler": Choice(tuple(SAMPLERS)),
     "eta": Number(0, 1),
     "guidance": Number(0, 8),
     "seed": Number(0, 2**31 - 1, whole=True),
@@ -89,6 +90,7 @@ class Run:
     count: int = 10
     steps: int = 50
     schedule: str = "cosine"
+    sampler: str = "ddim"
     eta: float = 0.0
     guidance: float = 0.0
     seed: int = 0
@@ -155,7 +157,7 @@ def perform(run: Run, network: nn.Module) -> Iterator[Step]:
     noise = normal(network.config.shape, generators)
     denoise = denoiser(network, torch.tensor(run.labels), run.guidance, clip=True)
     log_snrs = grid(SCHEDULES[run.schedule](), run.steps)
-    return sampling.sample(denoise, log_snrs, noise, eta=run.eta, generators=generators)
+    return SAMPLERS[run.sampler](denoise, log_snrs, noise, run.eta, generators)
 
 
 def shown(steps: int, most: int = 100) -> frozenset[int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from ddpm.denoiser import Denoise
-from ddpm.process import posterior, seeded
+from ddpm.process import like, noise_from_x0, posterior, seeded, x0_from_noise
+from ddpm.schedule import betas
 
 
 class Step(NamedTuple):
@@ -52,3 +53,70 @@ def sample(
         mean, std = posterior(x, x0, grid[k], grid[k + 1], eta)
         x = mean + std * normal(tuple(x.shape[1:]), generators).to(x) if eta > 0 and k < steps - 1 else mean
     yield Step(0, grid[-1], x, x)
+
+
+@torch.no_grad()
+def ancestral(denoise: Denoise, grid: Tensor, noise: Tensor, generators: list[Generator]) -> Iterator[Step]:
+    """DDPM with the variance σ² = β_t instead of the posterior's, as the first papers have it.
+
+    The other choice of Ho et al. 2020, section 3.2: right for data that is N(0, 1) itself; the mean is eq. 7 as ever.
+    """
+    x, steps, variance = noise, len(grid) - 1, betas(grid)
+    for k in range(steps):
+        x0 = denoise(x, grid[k])
+        yield Step(steps - k, grid[k], x, x0)
+        x, _ = posterior(x, x0, grid[k], grid[k + 1])
+        if k < steps - 1:
+            x = x + like(variance[k].sqrt(), x) * normal(tuple(x.shape[1:]), generators).to(x)
+    yield Step(0, grid[-1], x, x)
+
+
+@torch.no_grad()
+def dpm_solver(denoise: Denoise, grid: Tensor, noise: Tensor) -> Iterator[Step]:
+    """DPM-Solver++(2M) (Lu et al. 2022, "DPM-Solver++", algorithm 2): second order at one evaluation a step.
+
+    A DDIM step to a x̂0 that is extrapolated to the middle of the step, in λ, from the last two predictions. The first
+    step has only one, and the last, to λ = +∞, has no middle: both are DDIM's.
+    """
+    x, steps, before = noise, len(grid) - 1, None
+    for k in range(steps):
+        x0 = denoise(x, grid[k])
+        yield Step(steps - k, grid[k], x, x0)
+        ahead = x0
+        if before is not None and grid[k + 1].isfinite():
+            ratio = (grid[k + 1] - grid[k]) / (grid[k] - grid[k - 1])
+            ahead = x0 + like(ratio / 2, x) * (x0 - before)
+        x, _ = posterior(x, ahead, grid[k], grid[k + 1], eta=0)
+        before = x0
+    yield Step(0, grid[-1], x, x)
+
+
+@torch.no_grad()
+def heun(denoise: Denoise, grid: Tensor, noise: Tensor) -> Iterator[Step]:
+    """Heun's method (Karras et al. 2022, algorithm 1): second order at two evaluations a step, but for the last.
+
+    DDIM is Euler's method for d(x / α) / d(σ / α) = ε̂; this takes the mean of ε̂ at both ends of the step.
+    """
+    x, steps = noise, len(grid) - 1
+    for k in range(steps):
+        t, s = grid[k], grid[k + 1]
+        x0 = denoise(x, t)
+        yield Step(steps - k, t, x, x0)
+        there, _ = posterior(x, x0, t, s, eta=0)
+        if s.isfinite():
+            slope = (noise_from_x0(x, x0, t) + noise_from_x0(there, denoise(there, s), s)) / 2
+            there, _ = posterior(x, x0_from_noise(x, slope, t), t, s, eta=0)
+        x = there
+    yield Step(0, grid[-1], x, x)
+
+
+Sampler = Callable[[Denoise, Tensor, Tensor, float, list[Generator]], Iterator[Step]]
+"""(denoise, grid, noise, eta, one generator a row) -> the states of a run."""
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddim": lambda denoise, grid, noise, eta, own: sample(denoise, grid, noise, eta=eta, generators=own),
+    "ddpm-beta": lambda denoise, grid, noise, eta, own: ancestral(denoise, grid, noise, own),
+    "dpm-solver++": lambda denoise, grid, noise, eta, own: dpm_solver(denoise, grid, noise),
+    "heun": lambda denoise, grid, noise, eta, own: heun(denoise, grid, noise),
+}
+"""The samplers offered by name. Only "ddim" reads η: it is DDIM at 0 and DDPM at 1."""

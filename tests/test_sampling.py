@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from torch.testing import assert_close
 
 from ddpm import sampling
@@ -11,7 +11,7 @@ from ddpm.denoiser import denoiser
 from ddpm.exact import gaussian_mixture
 from ddpm.networks import UNet, UNetConfig
 from ddpm.process import x0_from_noise
-from ddpm.sampling import generators, normal, sample
+from ddpm.sampling import SAMPLERS, ancestral, dpm_solver, generators, heun, normal, sample
 from ddpm.schedule import Cosine, Linear, Table, alpha, grid, sigma
 
 STD = 0.5
@@ -19,6 +19,7 @@ STD = 0.5
 gaussian = gaussian_mixture(torch.ones(1), torch.zeros(1, 1), STD)
 
 every_eta = pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
 
 def last(steps):
@@ -79,6 +80,51 @@ def test_one_step_returns_the_posterior_mean_of_the_noise(eta):
     assert torch.equal(last(sample(gaussian, levels, noise, eta=eta)).x, gaussian(noise, levels[0]))
 
 
+# --- order of convergence, on the part of the ODE between two noise levels ---------------------------------------------
+
+
+def flow_error(sampler, steps):
+    """Error at λ = 4 of the probability-flow ODE of N(0, STD²), begun at λ = −4 with x = 1, after equal steps in λ.
+
+    Its solution keeps x / √(α² STD² + σ²).
+    """
+    levels = torch.linspace(-4, 4, steps + 1, dtype=torch.float64)
+    start, end = (alpha(level) ** 2 * STD**2 + sigma(level) ** 2 for level in (levels[0], levels[-1]))
+    found = last(sampler(gaussian, levels, torch.ones(1, 1, dtype=torch.float64))).x
+    return (found - (end / start).sqrt()).abs().item()
+
+
+def ddim(denoise, levels, noise):
+    return sample(denoise, levels, noise, eta=0)
+
+
+@pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (dpm_solver, 2), (heun, 2)])
+def test_halving_the_steps_divides_the_error_by_two_to_the_order(sampler, order):
+    assert flow_error(sampler, 200) / flow_error(sampler, 400) == pytest.approx(2**order, rel=0.05)
+
+
+@every_sampler
+def test_many_steps_of_every_sampler_give_gaussian_samples_the_deviation_of_the_data(monkeypatch, name):
+    weights = last(SAMPLERS[name](gaussian, grid(Cosine(), 1000), unit_noise(1000, monkeypatch), 1.0, [])).x
+    assert weights.square().sum().sqrt().item() == pytest.approx(STD, rel=0.02)
+
+
+@every_sampler
+def test_every_sampler_yields_T_plus_1_states_down_to_the_clean_sample(name):
+    levels, noise = grid(Linear(), 4), normal((1,), generators(0, [0]))
+    states = list(SAMPLERS[name](gaussian, levels, noise, 1.0, generators(1, [0])))
+    assert [state.index for state in states] == [4, 3, 2, 1, 0]
+    assert torch.equal(states[0].x, noise)
+    assert all(torch.equal(state.x0, gaussian(state.x, state.log_snr)) for state in states[:-1])
+    assert torch.equal(states[-1].x, states[-2].x0)
+
+
+@every_sampler
+def test_one_step_of_every_sampler_returns_the_posterior_mean_of_the_noise(name):
+    noise, levels = normal((1,), generators(0, [0, 1])), grid(Linear(), 1)
+    assert torch.equal(last(SAMPLERS[name](gaussian, levels, noise, 1.0, [])).x, gaussian(noise, levels[0]))
+
+
 # --- diffusers as an independent implementation -----------------------------------------------------------------------
 
 BETAS = [[0.1, 0.5, 0.9], torch.linspace(1e-3, 0.2, 100).tolist()]
@@ -91,15 +137,16 @@ def predicted_noise(x):
     return x.sin() + 0.1
 
 
+def noise_denoiser(x, log_snr):
+    """The denoiser of a network that predicts ``predicted_noise``."""
+    return x0_from_noise(x, predicted_noise(x), log_snr)
+
+
 def our_steps(betas, eta):
     """Pairs of neighbouring states of a run of ours, whose noise comes from ``SEED``."""
     noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
     levels, source = grid(Table(tuple(betas)), len(betas)), [torch.Generator().manual_seed(SEED)]
-
-    def denoise(x, log_snr):
-        return x0_from_noise(x, predicted_noise(x), log_snr)
-
-    return pairwise(sample(denoise, levels, noise, eta=eta, generators=source))
+    return pairwise(sample(noise_denoiser, levels, noise, eta=eta, generators=source))
 
 
 @every_table
@@ -123,6 +170,42 @@ def test_every_step_is_the_ddpm_step_of_diffusers(betas):
     for before, after in our_steps(betas, 1.0):
         step = theirs.step(predicted_noise(before.x), before.index - 1, before.x, generator=source)
         assert_close(after.x, step.prev_sample, atol=1e-5, rtol=1e-5)
+
+
+@every_table
+def test_with_the_variance_beta_every_step_is_that_of_diffusers(betas):
+    theirs = DDPMScheduler(len(betas), trained_betas=betas, clip_sample=False, variance_type="fixed_large")
+    theirs.set_timesteps(len(betas))
+    noise, source, own = torch.ones(SHAPE), torch.Generator().manual_seed(SEED), torch.Generator().manual_seed(SEED)
+    levels = grid(Table(tuple(betas)), len(betas))
+    for before, after in pairwise(ancestral(noise_denoiser, levels, noise, [own])):
+        step = theirs.step(predicted_noise(before.x), before.index - 1, before.x, generator=source)
+        assert_close(after.x, step.prev_sample, atol=1e-5, rtol=1e-5)
+
+
+def test_every_step_is_the_multistep_dpm_solver_step_of_diffusers():
+    betas = BETAS[1]
+    theirs = DPMSolverMultistepScheduler(len(betas), trained_betas=betas, timestep_spacing="trailing")
+    theirs.set_timesteps(len(betas))
+    levels, noise = grid(Table(tuple(betas)), len(betas)), torch.linspace(-2, 2, 20).reshape(SHAPE)
+    for t, (before, after) in zip(theirs.timesteps, pairwise(dpm_solver(noise_denoiser, levels, noise)), strict=True):
+        step = theirs.step(predicted_noise(before.x), t, before.x).prev_sample
+        assert_close(after.x, step, atol=1e-4, rtol=1e-4)
+
+
+def test_every_step_is_the_heun_step_of_diffusers():
+    betas = BETAS[1]
+    theirs = HeunDiscreteScheduler(len(betas), trained_betas=betas)
+    theirs.set_timesteps(len(betas))
+    levels, noise = grid(Table(tuple(betas)), len(betas)), torch.linspace(-2, 2, 20).reshape(SHAPE)
+    times = iter(theirs.timesteps)
+    for before, after in pairwise(heun(noise_denoiser, levels, noise)):
+        # Theirs works on x / α and takes a step in two calls.
+        scaled = before.x / alpha(before.log_snr).float()
+        for _ in range(2 if after.log_snr.isfinite() else 1):
+            level = -2 * theirs.sigmas[theirs.step_index or 0].double().log()
+            scaled = theirs.step(predicted_noise(scaled * alpha(level).float()), next(times), scaled).prev_sample
+        assert_close(after.x, scaled * alpha(after.log_snr).float(), atol=1e-4, rtol=1e-4)
 
 
 # --- the run as a sequence of states ----------------------------------------------------------------------------------
