@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 # Threads that spin while they wait take a busy neighbour's core: a step of 2 ms then takes 100.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -13,9 +14,20 @@ import torch
 
 from ddpm.checkpoint import CheckpointError, load_network, load_projection
 from ddpm.engine import Engine
-from ddpm.ui import digits
+from ddpm.ui import pictures
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+
+
+class Page(NamedTuple):
+    """A lesson's name in the navigation and its path below the app's address."""
+
+    name: str
+    path: str
+
+
+PAGES = {"mnist": Page("Digits", "")}
+"""By the model that draws on it."""
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -32,13 +44,17 @@ CSS = """
 
 def build_app() -> gr.Blocks:
     """The page on the shipped checkpoints. Raises CheckpointError or FileNotFoundError if one cannot be used."""
-    network = load_network(CHECKPOINTS / "mnist.safetensors").network
-    network.to(memory_format=torch.channels_last)
-    cloud = load_projection(CHECKPOINTS / "mnist-projection.safetensors")
-    engine = Engine({"mnist": network}.__getitem__)
-    with gr.Blocks(title="See a diffusion model work", analytics_enabled=False) as page:
-        digits.lesson(engine, cloud, network.config.shape)
-    return page
+    networks = {model: load_network(CHECKPOINTS / f"{model}.safetensors").network for model in PAGES}
+    clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
+    for network in networks.values():
+        network.to(memory_format=torch.channels_last)
+    engine = Engine(networks.__getitem__)
+    app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
+    for model, (name, path) in PAGES.items():
+        with app.route(name, path) if path else app:
+            gr.Navbar(main_page_name=PAGES["mnist"].name)
+            pictures.lesson(engine, model, clouds[model], networks[model].config.shape)
+    return app
 
 
 def main() -> None:

@@ -168,12 +168,13 @@ class Projection(NamedTuple):
 
 
 def principal_plane(data: Images, keep: int) -> Projection:
-    """The projection of ``data``, showing its first ``keep`` images."""
+    """The projection of ``data``, showing ``keep`` of its images, evenly spaced: a folder's come sorted by class."""
     x = to_unit(data.images).flatten(1).double()
     mean = x.mean(0)
     variances, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     axes = vectors[:, -2:].flip(1).T
-    points = (x[:keep] - mean) @ axes.T
+    rows = torch.arange(keep) * len(x) // keep
+    points = (x[rows] - mean) @ axes.T
     explained = variances[-2:].flip(0) / variances.sum()
     arrays = (value.float().numpy() for value in (mean, axes, explained, points))
-    return Projection(*arrays, data.labels[:keep].numpy(), data.names)
+    return Projection(*arrays, data.labels[rows].numpy(), data.names)

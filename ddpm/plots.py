@@ -18,17 +18,22 @@ CLASS_COLOURS = (
 
 
 def projection(cloud: Projection) -> go.Figure:
-    """The real images of ``cloud`` in the plane of their two leading principal components, with each class's name."""
+    """The real images of ``cloud`` in the plane of their two leading principal components, with each class's name.
+
+    Names of one letter stand in the plane, longer ones in the legend.
+    """
     figure = go.Figure()
+    short = all(len(name) == 1 for name in cloud.names)
     for label, name in enumerate(cloud.names):
         points = cloud.points[cloud.labels == label]
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
         marker = {"size": 4, "color": colour, "opacity": 0.3}
         figure.add_scatter(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, name=name, hoverinfo="skip")
-        middle = np.median(points, 0)
-        figure.add_annotation(
-            x=middle[0], y=middle[1], text=name, showarrow=False, opacity=0.8, font={"size": 13, "color": colour}
-        )
+        if short:
+            x, y = np.median(points, 0)
+            figure.add_annotation(x=x, y=y, text=name, showarrow=False, opacity=0.8, font={"size": 13, "color": colour})
+    legend = {"orientation": "h", "y": -0.3, "yanchor": "top", "itemsizing": "constant", "font": {"size": 11}}
+    figure.update_layout(showlegend=not short, legend=legend)
     share = cloud.explained
     figure.update_xaxes(title=f"component 1 ({share[0]:.0%} of the variance)")
     figure.update_yaxes(title=f"component 2 ({share[1]:.0%})", scaleanchor="x")

@@ -17,7 +17,10 @@ from ddpm.denoiser import denoiser
 from ddpm.sampling import SAMPLERS, Step, normal
 from ddpm.schedule import SCHEDULES, grid
 
-MODELS: dict[str, tuple[str, ...]] = {"mnist": tuple("0123456789")}
+MODELS: dict[str, tuple[str, ...]] = {
+    "mnist": tuple("0123456789"),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
 """The image models that the app offers, with their classes."""
 
 EACH, ANY = "each", "any"
@@ -63,9 +66,10 @@ class Number:
         return round(value) if self.whole else value
 
 
-SETTINGS: dict[str, Choice | Number] = {
-    "model": Choice(tuple(MODELS)),
-    "label": Choice((EACH, ANY, *MODELS["mnist"])),
+Setting = Choice | Number
+
+_MODEL = Choice(tuple(MODELS))
+_COMMON: dict[str, Setting] = {
     "count": Number(1, 25, whole=True),
     "steps": Number(1, 1000, whole=True),
     "schedule": Choice(tuple(SCHEDULES)),
@@ -74,7 +78,11 @@ SETTINGS: dict[str, Choice | Number] = {
     "guidance": Number(0, 8),
     "seed": Number(0, 2**31 - 1, whole=True),
 }
-"""What each setting of a run may be."""
+
+
+def settings(model: str) -> dict[str, Setting]:
+    """What each setting of a run of ``model`` may be. Raises KeyError for a model that is not offered."""
+    return {"model": _MODEL, "label": Choice((EACH, ANY, *MODELS[model])), **_COMMON}
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ class Run:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, setting in SETTINGS.items():
+        model = Run.model if _MODEL.problem(self.model) else self.model
+        for name, setting in settings(model).items():
             value = getattr(self, name)
             if problem := setting.problem(value):
                 raise ValueError(f"The {name} is {value!r}; it {problem}.")
@@ -123,19 +132,22 @@ def from_json(text: str) -> Run:
     given = json.loads(text)
     if not isinstance(given, dict):
         raise ValueError(f"A run's JSON must be an object, not {type(given).__name__}.")
-    if unknown := sorted(given.keys() - SETTINGS.keys()):
-        raise ValueError(f"The run has the unknown setting {unknown[0]!r}; known are {', '.join(SETTINGS)}.")
+    known = [field.name for field in fields(Run)]
+    if unknown := sorted(given.keys() - set(known)):
+        raise ValueError(f"The run has the unknown setting {unknown[0]!r}; known are {', '.join(known)}.")
     return Run(**given)
 
 
-def from_query(query: Mapping[str, Any]) -> tuple[Run, list[str]]:
+def from_query(query: Mapping[str, Any], model: str = "mnist") -> tuple[Run, list[str]]:
     """The run that a link asks for, and one sentence for each value that had to be corrected to an allowed one.
 
-    Keys that are no setting are ignored: links carry others (Gradio's ``__theme``, for one).
+    ``model`` is the one meant where the link names none. Keys that are no setting are ignored: links carry others
+    (Gradio's ``__theme``, for one).
     """
     values, corrections = {}, []
-    defaults = {field.name: field.default for field in fields(Run)}
-    for name, setting in SETTINGS.items():
+    defaults = {field.name: field.default for field in fields(Run)} | {"model": model}
+    model = _MODEL.nearest(str(query.get("model", model))) or model
+    for name, setting in settings(model).items():
         if name not in query:
             continue
         text = str(query[name])
@@ -144,7 +156,7 @@ def from_query(query: Mapping[str, Any]) -> tuple[Run, list[str]]:
         values[name] = value
         if setting.nearest(text) is None or _differs(text, value):
             corrections.append(f"{name} = {text[:40] or 'nothing'}: it {setting.problem(text)}, so {value} is used.")
-    return Run(**values), corrections
+    return Run(**{"model": model, **values}), corrections
 
 
 def _differs(text: str, value: object) -> bool:

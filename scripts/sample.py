@@ -17,16 +17,18 @@ from tqdm import tqdm
 from ddpm.checkpoint import CheckpointError, load_network, write_beside
 from ddpm.data import to_uint8
 from ddpm.plots import tile
-from ddpm.run import SETTINGS, Choice, Number, Run, from_json, from_query, perform
+from ddpm.run import ANY, EACH, MODELS, Choice, Number, Run, from_json, from_query, perform, settings
 
+SETTINGS = settings(Run.model)
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+ABOUT = {"label": f"{EACH}, {ANY}, or a class: " + "; ".join(f"{k}: {', '.join(v)}" for k, v in MODELS.items())}
 SCALE = Number(1, 32, whole=True)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, setting in SETTINGS.items():
-        about = f"{setting.problem(None)} (default: {getattr(Run, name)})"
+        about = f"{ABOUT.get(name) or setting.problem(None)} (default: {getattr(Run, name)})"
         parser.add_argument(f"--{name}", help=about, metavar="X", default=argparse.SUPPRESS)
     whole_run = parser.add_mutually_exclusive_group()
     whole_run.add_argument("--run", type=Path, metavar="FILE.json", help="take the settings not given here from a file")

@@ -39,6 +39,12 @@ TASKS["mnist"] = Task(
     UNetConfig(shape=(1, 28, 28), num_classes=10, channels=(24, 64, 128), blocks=(1, 2, 1)),
     Recipe(steps=6500, batch=64, lr=1e-3, matrix_lr=4e-3, ema=0.999, bfloat16=True, compile=True),
 )
+# Half of the channels sit at 8 × 8 and 4 × 4, where a FLOP buys the most of them: 5.3 M parameters, 0.53 GFLOP.
+TASKS["cifar10"] = Task(
+    UNetConfig(shape=(3, 32, 32), num_classes=10, channels=(32, 64, 128, 192), blocks=(1, 1, 2, 1), attention=2),
+    Recipe(steps=40000, batch=64, lr=1e-3, matrix_lr=4e-3, ema=0.9995, bfloat16=True, compile=True),
+    flip=True,
+)
 
 
 def parse() -> argparse.Namespace:

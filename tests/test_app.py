@@ -21,7 +21,7 @@ from ddpm.data import to_uint8
 from ddpm.engine import Engine
 from ddpm.plots import columns
 from ddpm.run import Run, perform
-from ddpm.ui import digits
+from ddpm.ui import pictures
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 QUICK = "/?count=2&steps=5&seed=3"
@@ -293,7 +293,9 @@ def gated():
     gate = Gate()
     engine = Engine(lambda name: gate)
     with gr.Blocks(analytics_enabled=False) as blocks:
-        digits.lesson(engine, load_projection(CHECKPOINTS / "mnist-projection.safetensors"), gate.config.shape)
+        pictures.lesson(
+            engine, "mnist", load_projection(CHECKPOINTS / "mnist-projection.safetensors"), gate.config.shape
+        )
     blocks.queue()
     _, url, _ = blocks.launch(
         server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False
@@ -331,7 +333,7 @@ def test_a_run_that_fails_is_said_to_have_failed_and_the_next_one_works(gated, p
 
 def test_a_program_gets_the_run_as_messages(server):
     client = Client(server, verbose=False, analytics_enabled=False)
-    messages = list(client.submit("3", 2, 5, "linear", 0, 0, 9, api_name="/denoise"))
+    messages = list(client.submit("3", 2, 5, "linear", "ddim", 0, 0, 9, api_name="/denoise_mnist"))
     headers = [json.loads(message.split("|", 1)[0]) for message in messages]
     assert [header["kind"] for header in headers] == ["start", *["frame"] * 6, "end"]
     assert Run(**headers[0]["run"]) == Run(label="3", count=2, steps=5, schedule="linear", seed=9)

@@ -12,7 +12,8 @@ import torch
 from torch.testing import assert_close
 
 from ddpm.networks import UNet, UNetConfig
-from ddpm.run import MODELS, SETTINGS, Choice, Number, Run, from_json, from_query, perform, shown
+from ddpm.run import MODELS, Choice, Number, Run, from_json, from_query, perform, settings, shown
+from ddpm.sampling import SAMPLERS
 
 RUNS = [
     Run(),
@@ -23,6 +24,8 @@ RUNS = [
 ]
 every_run = pytest.mark.parametrize("run", RUNS, ids=range(len(RUNS)))
 
+SETTINGS = settings("mnist")
+every_model = pytest.mark.parametrize("model", MODELS)
 NUMBERS = [name for name, setting in SETTINGS.items() if isinstance(setting, Number)]
 CHOICES = [name for name, setting in SETTINGS.items() if isinstance(setting, Choice)]
 
@@ -243,8 +246,9 @@ def test_a_run_of_T_steps_has_T_plus_1_states_of_count_pictures(network, steps):
 
 
 @pytest.mark.parametrize(("eta", "guidance"), [(0.0, 0.0), (1.0, 2.0)])
-def test_the_pictures_of_a_run_are_the_first_of_a_larger_one(network, eta, guidance):
-    run = Run(steps=5, eta=eta, guidance=guidance, count=12, seed=4)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_pictures_of_a_run_are_the_first_of_a_larger_one(network, sampler, eta, guidance):
+    run = Run(steps=5, sampler=sampler, eta=eta, guidance=guidance, count=12, seed=4)
     many = pictures(run, network)
     assert torch.equal(pictures(run, network), many)
     for count in (1, 3):
@@ -252,7 +256,9 @@ def test_the_pictures_of_a_run_are_the_first_of_a_larger_one(network, eta, guida
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"label": "4"}, {"guidance": 2.0}, {"eta": 1.0}, {"schedule": "linear"}]
+    "change",
+    [{"seed": 1}, {"label": "4"}, {"guidance": 2.0}, {"eta": 1.0}, {"schedule": "linear"}]
+    + [{"sampler": name} for name in SAMPLERS if name != Run.sampler],
 )
 def test_another_value_of_a_setting_gives_other_pictures(network, change):
     run = Run(steps=5, count=2)
@@ -262,3 +268,23 @@ def test_another_value_of_a_setting_gives_other_pictures(network, change):
 def test_pictures_of_one_run_differ_though_their_label_does_not(network):
     first, second = pictures(Run(steps=5, count=2, label="3"), network)
     assert (first - second).abs().max() > 1e-3
+
+
+@every_model
+def test_every_class_of_a_model_may_be_asked_for_and_comes_back_from_the_link(model):
+    for index, name in enumerate(MODELS[model]):
+        run = Run(model=model, label=name, count=2)
+        assert run.labels == (index, index)
+        assert from_query(run.query()) == (run, [])
+
+
+def test_a_class_of_another_model_is_refused_and_in_a_link_corrected():
+    with pytest.raises(ValueError, match="The label is 'frog'"):
+        Run(label="frog")
+    run, corrections = from_query({"label": "7"}, model="cifar10")
+    assert (run.model, run.label) == ("cifar10", "each")
+    assert len(corrections) == 1
+
+
+def test_a_link_without_a_model_means_the_pages():
+    assert from_query({"steps": "5"}, model="cifar10") == (Run(model="cifar10", steps=5), [])

@@ -255,26 +255,19 @@ function colour(i) { return run.labels[i] < setup.colours.length ? setup.colours
 
 function paintPlane(over, toX, toY) {
   const key = way();
-  over.textAlign = "center";
-  over.textBaseline = "middle";
-  const radius = run.labels.length > 10 ? 7 : 10;
-  over.font = `700 ${1.5 * radius}px sans-serif`;
+  const pictures = $(key === "path" ? "canvas.x" : "canvas.x0");
+  const side = run.labels.length > 10 ? 20 : 28;
+  over.imageSmoothingEnabled = false;
   run.labels.forEach((label, i) => {
     over.strokeStyle = over.fillStyle = colour(i);
     over.lineWidth = 2;
     over.beginPath();
     for (let k = 0; k <= position; k++) over.lineTo(toX(frames[k][key][2 * i]), toY(frames[k][key][2 * i + 1]));
     over.stroke();
-    const [x, y] = [toX(frames[position][key][2 * i]), toY(frames[position][key][2 * i + 1])];
-    over.beginPath();
-    over.arc(x, y, radius, 0, 7);
-    over.fill();
-    over.fillStyle = "#ffffff";
-    over.strokeStyle = "rgba(0,0,0,0.65)";
-    over.lineWidth = 3;
-    const name = label < run.names.length - 1 ? run.names[label] : "?";
-    over.strokeText(name, x, y + 1);
-    over.fillText(name, x, y + 1);
+    const left = (i % run.columns) * (width + 1), top = Math.floor(i / run.columns) * (height + 1);
+    const x = toX(frames[position][key][2 * i]) - side / 2, y = toY(frames[position][key][2 * i + 1]) - side / 2;
+    over.fillRect(x - 2, y - 2, side + 4, side + 4);
+    over.drawImage(pictures, left, top, width, height, x, y, side, side);
   });
 }
 
@@ -341,7 +334,7 @@ async function openPlots() {
       document.head.appendChild(script);
     });
   }
-  planePlot = await plot($(".plane"), setup.plane.data, { ...setup.plane.layout, template: {}, showlegend: false }, paintPlane);
+  planePlot = await plot($(".plane"), setup.plane.data, { ...setup.plane.layout, template: {} }, paintPlane);
   pixelPlot = await plot($(".pixels"), [], {
     xaxis: { title: { text: "step t: noise at T, data at 0" }, range: [50, 0] },
     yaxis: { title: { text: "value of the pixel" }, range: [-3.5, 3.5] },

@@ -1,29 +1,64 @@
-"""The Digits lesson: controls for every setting of a run, and the player that shows it."""
+"""The lessons on pictures, digits and colour: controls for every setting of a run, and the player that shows it."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from ddpm.data import Projection
 from ddpm.engine import Engine
-from ddpm.run import ANY, EACH, MODELS, SETTINGS, Run, from_query
+from ddpm.run import ANY, EACH, MODELS, Run, from_query, settings
+from ddpm.schedule import SCHEDULES
 from ddpm.ui.components.player import end, frame, player, start
 
-INTRODUCTION = """
+
+@dataclass(frozen=True)
+class Texts:
+    """What differs between the pages of two models, for people."""
+
+    introduction: str
+    label: str
+    info: str
+
+
+TEXTS = {
+    "mnist": Texts(
+        """
 # How a diffusion model draws a digit
 A network looks at noise and says which clean picture it might hide (x̂₀). The process takes a small step towards that
 picture, and asks again: T times, until no noise is left. Every step below is computed for you now.
-"""
+""",
+        "Digit",
+        "Which digit the network is asked for.",
+    ),
+    "cifar10": Texts(
+        """
+# How a diffusion model paints a picture
+The same process as for the digits, with three colours a pixel and a larger network, trained on 50,000 photographs of
+32 × 32 pixels. Watch how the layout settles first and the details last; every step below is computed for you now.
+""",
+        "Object",
+        "Which kind of object the network is asked for.",
+    ),
+}
 
-_NAMES = tuple(name for name in SETTINGS if name != "model")
+_NAMES = tuple(field.name for field in fields(Run) if field.name != "model")
 """The settings with a control, in the order in which handlers take them."""
+
+SAMPLER_NAMES = {
+    "ddim": "DDIM … DDPM (by η)",
+    "ddpm-beta": "DDPM with the variance β",
+    "dpm-solver++": "DPM-Solver++ (2M)",
+    "heun": "Heun (asks twice a step)",
+}
+"""What the page calls each sampler."""
 
 _WRITE_ADDRESS = f"""(...values) => {{
   const names = {json.dumps(_NAMES)};
@@ -42,8 +77,16 @@ _DICE = Path(__file__).parent / "components" / "dice.svg"
 _jobs = itertools.count()
 
 
-def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
-    """Adds the lesson to the ``gr.Blocks`` being built."""
+def lesson(engine: Engine, model: str, cloud: Projection, shape: tuple[int, ...]) -> None:
+    """Adds the lesson on ``model`` to the page of the ``gr.Blocks`` being built."""
+    texts = TEXTS[model]
+
+    def read(query: Mapping[str, Any]) -> tuple[Run, list[str]]:
+        """The run of a link or of the controls on this page, which has one model, and what had to be corrected."""
+        run, notes = from_query({**query, "model": model})
+        if (asked := query.get("model", model)) != model:
+            notes = [f"model = {str(asked)[:40]}: this page draws with {model}; other pages have the others.", *notes]
+        return run, notes
 
     async def stream(run: Run, notes: list[str], owner: str | None) -> AsyncIterator[str]:
         number = next(_jobs)
@@ -63,29 +106,30 @@ def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
         count: int,
         steps: int,
         schedule: str,
+        sampler: str,
         eta: float,
         guidance: float,
         seed: int,
         request: gr.Request,
     ) -> AsyncIterator[str]:
         """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
-        values = (label, count, steps, schedule, eta, guidance, seed)
+        values = (label, count, steps, schedule, sampler, eta, guidance, seed)
         given = {name: "" if value is None else value for name, value in zip(_NAMES, values)}
-        async with aclosing(stream(*from_query(given), request.session_hash)) as messages:
+        async with aclosing(stream(*read(given), request.session_hash)) as messages:
             async for message in messages:
                 yield message
 
     async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(stream(*from_query(request.query_params), request.session_hash)) as messages:
+        async with aclosing(stream(*read(dict(request.query_params)), request.session_hash)) as messages:
             async for message in messages:
                 yield message
 
     def stop(request: gr.Request) -> None:
         engine.stop(request.session_hash)
 
-    gr.Markdown(INTRODUCTION)
+    gr.Markdown(texts.introduction)
     with gr.Row(elem_id="ask"):
-        controls = {"label": _digit()}
+        controls = {"label": _label(model, texts)}
         with gr.Column(scale=0, min_width=210):
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
@@ -106,21 +150,20 @@ def lesson(engine: Engine, cloud: Projection, shape: tuple[int, ...]) -> None:
         "concurrency_limit": 32,
         "concurrency_id": "engine",
     }
-    generate.click(denoise, inputs, **streaming, api_name="denoise")
+    generate.click(denoise, inputs, **streaming, api_name=f"denoise_{model}")
     drawn = dice.click(None, None, controls["seed"], js=_DRAW_SEED, api_visibility="private")
     drawn.then(denoise, inputs, **streaming, api_visibility="private")
     halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=_WRITE_ADDRESS, show_progress="hidden", api_visibility="private")
 
+    def settings_of_link(request: gr.Request) -> list[object]:
+        run, _ = read(dict(request.query_params))
+        return [asdict(run)[name] for name in _NAMES]
+
     page = gr.context.Context.root_block
-    page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
+    page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
     page.load(open_link, None, **streaming, api_visibility="private")
-
-
-def _settings_of_link(request: gr.Request) -> list[object]:
-    run, _ = from_query(request.query_params)
-    return [asdict(run)[name] for name in _NAMES]
 
 
 def _advice(run: Run) -> list[str]:
@@ -128,6 +171,8 @@ def _advice(run: Run) -> list[str]:
     notes = []
     if run.label == ANY and run.guidance > 0:
         notes.append("Guidance pulls towards a label; with no label asked for, it has no effect.")
+    if run.eta > 0 and run.sampler != "ddim":
+        notes.append("η belongs to the sampler DDIM … DDPM; the one chosen has none.")
     if run.schedule == "constant":
         notes.append(
             "The constant schedule never reaches pure noise: at t = T, ᾱ = 0.7 % of the signal should be left, "
@@ -136,15 +181,16 @@ def _advice(run: Run) -> list[str]:
     return notes
 
 
-def _digit() -> gr.Radio:
-    choices = [("one of each", EACH), *((name, name) for name in MODELS["mnist"]), ("any (no label)", ANY)]
-    info = "Which digit the network is asked for."
-    return gr.Radio(choices, value=Run.label, label="Digit", info=info, elem_id="label", scale=1, min_width=300)
+def _label(model: str, texts: Texts) -> gr.Radio:
+    choices = [("one of each", EACH), *((name, name) for name in MODELS[model]), ("any (no label)", ANY)]
+    return gr.Radio(
+        choices, value=Run.label, label=texts.label, info=texts.info, elem_id="label", scale=1, min_width=300
+    )
 
 
 def _settings() -> dict[str, gr.components.Component]:
     def slider(name: str, step: float, label: str, info: str) -> gr.Slider:
-        limits = SETTINGS[name]
+        limits = settings(Run.model)[name]
         value = getattr(Run, name)
         return gr.Slider(limits.low, limits.high, value, step=step, label=label, info=info, elem_id=name)
 
@@ -152,13 +198,20 @@ def _settings() -> dict[str, gr.components.Component]:
         "count": slider("count", 1, "How many", "Pictures computed side by side."),
         "steps": slider("steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
         "schedule": gr.Dropdown(
-            list(SETTINGS["schedule"].options),
+            list(SCHEDULES),
             value=Run.schedule,
             label="Noise schedule",
             info="How the noise is shared out over the steps.",
             elem_id="schedule",
         ),
-        "eta": slider("eta", 0.05, "Sampler η", "0: DDIM, adds no noise on the way. 1: DDPM, adds the most."),
+        "sampler": gr.Dropdown(
+            list(zip(SAMPLER_NAMES.values(), SAMPLER_NAMES)),
+            value=Run.sampler,
+            label="Sampler",
+            info="How a step is taken: with or without new noise, to first or second order.",
+            elem_id="sampler",
+        ),
+        "eta": slider("eta", 0.05, "Noise added on the way, η", "0: none (DDIM). 1: as much as DDPM adds."),
         "guidance": slider("guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates the digit."),
         "seed": gr.Number(
             Run.seed,
