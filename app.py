@@ -48,12 +48,12 @@ def build_app() -> gr.Blocks:
     clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
     for network in networks.values():
         network.to(memory_format=torch.channels_last)
-    engine = Engine(networks.__getitem__)
+    engine = Engine()
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
     for model, (name, path) in PAGES.items():
         with app.route(name, path) if path else app:
             gr.Navbar(main_page_name=PAGES["mnist"].name)
-            pictures.lesson(engine, model, clouds[model], networks[model].config.shape)
+            pictures.lesson(engine, model, networks[model], clouds[model])
     return app
 
 

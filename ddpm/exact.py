@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,18 +15,34 @@ from ddpm.schedule import alpha, sigma
 def gaussian_mixture(weights: Tensor, means: Tensor, std: float) -> Denoise:
     """E[x0 | x_t] when x0 is Σ_k w_k N(m_k, std² I): weights (K,), means (K, d), x (B, d).
 
-    Each component's posterior mean is m_k + gain (x − α m_k) with gain = α std² / (α² std² + σ²).
+    With the variance v = α² std² + σ² of a component of x_t, this is (α std² x + σ² Σ_k r_k m_k) / v, where
+    r_k ∝ w_k exp(−|x − α m_k|² / 2v). What of that square is the same for all k cancels; the rest is a matrix product.
     """
 
     def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-        a, s = like(alpha(log_snr), x), like(sigma(log_snr), x)
+        a, s, m = like(alpha(log_snr), x), like(sigma(log_snr), x), means.to(x)
         variance = a**2 * std**2 + s**2
-        off = x[:, None, :] - a[..., None] * means.to(x)
-        log_weight = weights.to(x).log() - off.square().sum(-1) / (2 * variance)
-        mean = means.to(x) + (a * std**2 / variance)[..., None] * off
-        return (log_weight.softmax(1)[..., None] * mean).sum(1)
+        prior = weights.to(x).log() - a**2 / (2 * variance) * m.square().sum(1)
+        responsibility = torch.addmm(prior, a / variance * x, m.T).softmax(1)
+        return (a * std**2 * x + s**2 * (responsibility @ m)) / variance
 
     return denoise
+
+
+def gaussian_mixture_density(weights: Tensor, means: Tensor, std: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """(axis (G,), λ ()) -> p_t on the grid axis × axis, (G, G) float32, when x0 is Σ_k w_k N(m_k, std² I) in the plane.
+
+    Entry (i, j) is the density at x = (axis_j, axis_i). A component of x_t is the product of a Gaussian in each
+    coordinate, so the whole grid is one matrix product.
+    """
+
+    def density(axis: Tensor, log_snr: Tensor) -> Tensor:
+        variance = alpha(log_snr) ** 2 * std**2 + sigma(log_snr) ** 2
+        off = axis.float()[:, None, None] - (alpha(log_snr) * means).float()
+        along = (-off.square() / (2 * variance.float())).exp()
+        return (along[..., 1] * weights.float() / (2 * math.pi * variance.float())) @ along[..., 0].T
+
+    return density
 
 
 def finite(points: Tensor) -> Denoise:

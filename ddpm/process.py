@@ -35,6 +35,12 @@ def add_noise(x0: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
     return like(alpha(log_snr), x0) * x0 + like(sigma(log_snr), x0) * noise
 
 
+def transition(x: Tensor, noise: Tensor, log_snr_s: Tensor, log_snr_t: Tensor) -> Tensor:
+    """x_t from x_s at a cleaner level s: (α_t / α_s) x_s + σ_t √(1 − SNR_t / SNR_s) ε (Ho et al. 2020, eq. 2)."""
+    std = sigma(log_snr_t) * (-torch.expm1(log_snr_t.double() - log_snr_s.double())).sqrt()
+    return like(alpha(log_snr_t) / alpha(log_snr_s), x) * x + like(std, x) * noise
+
+
 def noise_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
     """ε = (x − α x0) / σ."""
     return (x - like(alpha(log_snr), x) * x0) / like(sigma(log_snr), x)

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ddpm.denoiser import Denoise
-from ddpm.process import like, noise_from_x0, posterior, seeded, x0_from_noise
+from ddpm.process import add_noise, like, noise_from_x0, posterior, seeded, transition, x0_from_noise
 from ddpm.schedule import betas
 
 
@@ -108,6 +108,27 @@ def heun(denoise: Denoise, grid: Tensor, noise: Tensor) -> Iterator[Step]:
             there, _ = posterior(x, x0_from_noise(x, slope, t), t, s, eta=0)
         x = there
     yield Step(0, grid[-1], x, x)
+
+
+@torch.no_grad()
+def diffuse(x0: Tensor, grid: Tensor, generators: list[Generator]) -> Iterator[Step]:
+    """The forward process as a Markov chain (Ho et al. 2020, eq. 2): the T + 1 states from x0 (B, *D) to index T.
+
+    It runs backwards along ``grid`` (T + 1,), with fresh noise in every step.
+    """
+    x, levels = x0, grid.flip(0)
+    yield Step(0, levels[0], x0, x0)
+    for index in range(1, len(levels)):
+        noise = normal(tuple(x.shape[1:]), generators).to(x)
+        x = transition(x, noise, levels[index - 1], levels[index])
+        yield Step(index, levels[index], x, x0)
+
+
+@torch.no_grad()
+def jump(x0: Tensor, grid: Tensor, noise: Tensor) -> Iterator[Step]:
+    """The same states, each in one jump from x0 (Ho et al. 2020, eq. 4), with the same noise (B, *D) at every level."""
+    for index, level in enumerate(grid.flip(0)):
+        yield Step(index, level, add_noise(x0, noise, level), x0)
 
 
 Sampler = Callable[[Denoise, Tensor, Tensor, float, list[Generator]], Iterator[Step]]

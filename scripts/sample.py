@@ -17,7 +17,8 @@ from tqdm import tqdm
 from ddpm.checkpoint import CheckpointError, load_network, write_beside
 from ddpm.data import to_uint8
 from ddpm.plots import tile
-from ddpm.run import ANY, EACH, MODELS, Choice, Number, Run, from_json, from_query, perform, settings
+from ddpm.run import ANY, EACH, MODELS, Run, perform, settings
+from ddpm.settings import Choice, Number
 
 SETTINGS = settings(Run.model)
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -53,12 +54,12 @@ def run_of(options: argparse.Namespace) -> tuple[Run, list[str]]:
     run, notes = Run(), []
     if options.run:
         try:
-            run = from_json(options.run.read_text("utf-8"))
+            run = Run.from_json(options.run.read_text("utf-8"))
         except ValueError as error:
             raise ValueError(f"{options.run} holds no run: {error}") from error
     elif options.link is not None:
         query = options.link.partition("?")[2] if "?" in options.link or "://" in options.link else options.link
-        run, notes = from_query(dict(parse_qsl(query.partition("#")[0], keep_blank_values=True)))
+        run, notes = Run.from_query(dict(parse_qsl(query.partition("#")[0], keep_blank_values=True)))
     given = {name: read(SETTINGS[name], text) for name, text in vars(options).items() if name in SETTINGS}
     return replace(run, **given), notes
 

@@ -291,11 +291,9 @@ class Gate(nn.Module):
 def gated():
     """The lesson on a gate, served by this process: its url, gate and engine."""
     gate = Gate()
-    engine = Engine(lambda name: gate)
+    engine = Engine()
     with gr.Blocks(analytics_enabled=False) as blocks:
-        pictures.lesson(
-            engine, "mnist", load_projection(CHECKPOINTS / "mnist-projection.safetensors"), gate.config.shape
-        )
+        pictures.lesson(engine, "mnist", gate, load_projection(CHECKPOINTS / "mnist-projection.safetensors"))
     blocks.queue()
     _, url, _ = blocks.launch(
         server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm.engine import Engine
+from ddpm.engine import Engine, frames
 from ddpm.networks import UNet, UNetConfig
 from ddpm.run import Run, perform, shown
 from ddpm.schedule import alpha_bar
@@ -47,8 +47,8 @@ class Broken(Gate):
         raise ArithmeticError("no number")
 
 
-def engine_of(network):
-    return Engine(lambda name: network)
+def submit(engine, network, run, owner="anybody"):
+    return engine.submit(frames(run, network), owner)
 
 
 async def frames_of(job):
@@ -74,9 +74,9 @@ async def idle(engine):
     await asyncio.wait_for(poll(), PATIENCE)
 
 
-def finished(engine, run, owner="anybody"):
+def finished(network, run, engine=None):
     async def wait():
-        return await frames_of(engine.submit(run, owner))
+        return await frames_of(submit(engine or Engine(), network, run))
 
     return asyncio.run(wait())
 
@@ -86,19 +86,19 @@ def finished(engine, run, owner="anybody"):
 
 @pytest.mark.parametrize("steps", [1, 99, 130])
 def test_the_frames_of_a_run_are_its_shown_steps_from_T_to_0(steps):
-    frames = finished(engine_of(Gate()), Run(steps=steps, count=1))
+    frames = finished(Gate(), Run(steps=steps, count=1))
     assert [frame.index for frame in frames] == sorted(shown(steps), reverse=True)
 
 
 def test_the_last_frame_is_the_clean_sample():
-    last = finished(engine_of(Gate()), Run(steps=3, count=2))[-1]
+    last = finished(Gate(), Run(steps=3, count=2))[-1]
     assert last.index == 0
     assert np.array_equal(last.x, last.x0)
     assert (last.alpha_bar, last.log_snr) == (1, math.inf)
 
 
 def test_the_seconds_of_frames_grow():
-    seconds = [frame.seconds for frame in finished(engine_of(Gate()), Run(steps=5, count=1))]
+    seconds = [frame.seconds for frame in finished(Gate(), Run(steps=5, count=1))]
     assert 0 < seconds[0] < PATIENCE
     assert seconds == sorted(seconds)
 
@@ -112,7 +112,7 @@ def test_the_frames_are_the_states_of_the_run_carried_out_alone(eta):
         for weight in network.parameters():
             torch.nn.init.normal_(weight, std=0.2)
     run = Run(steps=6, count=3, eta=eta, guidance=1.5, seed=8)
-    for frame, state in zip(finished(engine_of(network), run), perform(run, network), strict=True):
+    for frame, state in zip(finished(network, run), perform(run, network), strict=True):
         assert (frame.index, frame.log_snr) == (state.index, state.log_snr.item())
         assert frame.alpha_bar == alpha_bar(state.log_snr).item()
         for ours, theirs in ((frame.x, state.x), (frame.x0, state.x0)):
@@ -122,7 +122,7 @@ def test_the_frames_are_the_states_of_the_run_carried_out_alone(eta):
 
 def test_a_frame_keeps_its_values_while_the_run_goes_on():
     async def scenario():
-        job = engine_of(Gate()).submit(Run(steps=8, count=2), "anybody")
+        job = submit(Engine(), Gate(), Run(steps=8, count=2))
         first, *others = [(frame, frame.x.copy(), frame.x0.copy()) async for frame in stream(job)]
         for frame, x, x0 in (first, *others):
             assert np.array_equal(frame.x, x)
@@ -133,7 +133,7 @@ def test_a_frame_keeps_its_values_while_the_run_goes_on():
 
 
 def test_the_callers_gradients_stay_on():
-    finished(engine_of(Gate()), Run(steps=2, count=1))
+    finished(Gate(), Run(steps=2, count=1))
     assert torch.is_grad_enabled()
 
 
@@ -145,9 +145,8 @@ def test_runs_of_two_owners_take_turns_and_both_finish():
         networks, calls = {"a": Gate(shut=True), "b": Gate(shut=True)}, []
         for owner, network in networks.items():
             network.register_forward_hook(lambda *_, owner=owner: calls.append(owner))
-        loaded = iter(networks.values())
-        engine = Engine(lambda name: next(loaded))
-        jobs = [engine.submit(Run(steps=20, count=1), owner) for owner in networks]
+        engine = Engine()
+        jobs = [submit(engine, network, Run(steps=20, count=1), owner) for owner, network in networks.items()]
         for network in networks.values():
             network.open()
         for job in jobs:
@@ -161,11 +160,11 @@ def test_runs_of_two_owners_take_turns_and_both_finish():
 def test_a_new_run_of_an_owner_ends_the_older_one_early():
     async def scenario():
         network = Gate(shut=True)
-        engine = engine_of(network)
-        older = engine.submit(Run(steps=50, count=1), "a")
+        engine = Engine()
+        older = submit(engine, network, Run(steps=50, count=1), "a")
         network.admit(2)
         assert (await next_of(older)).index == 50
-        newer = engine.submit(Run(steps=5, count=1), "a")
+        newer = submit(engine, network, Run(steps=5, count=1), "a")
         network.open()
         assert len(await frames_of(older)) <= 3
         assert [frame.index for frame in await frames_of(newer)] == [5, 4, 3, 2, 1, 0]
@@ -185,8 +184,8 @@ def end_by_drop(engine, job):
 def test_a_run_that_is_ended_early_calls_the_network_no_more(end):
     async def scenario():
         network = Gate(shut=True)
-        engine = engine_of(network)
-        job = engine.submit(Run(steps=50, count=1), "a")
+        engine = Engine()
+        job = submit(engine, network, Run(steps=50, count=1), "a")
         network.admit(2)
         for index in (50, 49):
             assert (await next_of(job)).index == index
@@ -197,7 +196,7 @@ def test_a_run_that_is_ended_early_calls_the_network_no_more(end):
         assert len(rest) <= 1  # the step that was being computed
         assert network.calls <= 3
         calls = network.calls
-        assert len(await frames_of(engine.submit(Run(steps=4, count=1), "b"))) == 5
+        assert len(await frames_of(submit(engine, network, Run(steps=4, count=1), "b"))) == 5
         assert network.calls == calls + 4
 
     asyncio.run(scenario())
@@ -206,8 +205,8 @@ def test_a_run_that_is_ended_early_calls_the_network_no_more(end):
 def test_stopping_an_owner_leaves_the_runs_of_others_alone():
     async def scenario():
         network = Gate(shut=True)
-        engine = engine_of(network)
-        jobs = [engine.submit(Run(steps=9, count=1), owner) for owner in ("a", "b")]
+        engine = Engine()
+        jobs = [submit(engine, network, Run(steps=9, count=1), owner) for owner in ("a", "b")]
         engine.stop("a")
         engine.stop("nobody")
         network.open()
@@ -222,12 +221,11 @@ def test_stopping_an_owner_leaves_the_runs_of_others_alone():
 
 def test_a_failing_network_is_told_to_its_owner_and_the_engine_serves_the_next_run():
     async def scenario():
-        networks = [Broken(), Gate()]
-        engine = Engine(lambda name: networks.pop(0))
+        engine = Engine()
         with pytest.raises(RuntimeError, match="failed") as failure:
-            await frames_of(engine.submit(Run(steps=3, count=1), "a"))
+            await frames_of(submit(engine, Broken(), Run(steps=3, count=1), "a"))
         assert isinstance(failure.value.__cause__, ArithmeticError)
-        assert len(await frames_of(engine.submit(Run(steps=3, count=1), "a"))) == 4
+        assert len(await frames_of(submit(engine, Gate(), Run(steps=3, count=1), "a"))) == 4
         await idle(engine)
 
     asyncio.run(scenario())
@@ -236,9 +234,8 @@ def test_a_failing_network_is_told_to_its_owner_and_the_engine_serves_the_next_r
 def test_a_failing_run_does_not_disturb_one_under_way():
     async def scenario():
         good, bad = Gate(shut=True), Broken()
-        networks = [good, bad]
-        engine = Engine(lambda name: networks.pop(0))
-        jobs = [engine.submit(Run(steps=9, count=1), owner) for owner in ("a", "b")]
+        engine = Engine()
+        jobs = [submit(engine, network, Run(steps=9, count=1), owner) for owner, network in (("a", good), ("b", bad))]
         good.open()
         assert len(await frames_of(jobs[0])) == 10
         with pytest.raises(RuntimeError):
@@ -249,19 +246,19 @@ def test_a_failing_run_does_not_disturb_one_under_way():
 
 def test_an_event_loop_that_has_closed_leaves_the_engine_working():
     network = Gate(shut=True)
-    engine = engine_of(network)
+    engine = Engine()
 
     async def abandoned():
         network.admit(1)
-        job = engine.submit(Run(steps=5, count=1), "a")
+        job = submit(engine, network, Run(steps=5, count=1), "a")
         assert (await next_of(job)).index == 5
 
     asyncio.run(abandoned())
     network.open()
-    assert [frame.index for frame in finished(engine, Run(steps=3, count=1), "b")] == [3, 2, 1, 0]
+    assert [frame.index for frame in finished(network, Run(steps=3, count=1), engine)] == [3, 2, 1, 0]
     asyncio.run(idle(engine))
 
 
 def test_a_run_may_be_submitted_only_where_its_frames_can_be_awaited():
     with pytest.raises(RuntimeError):
-        engine_of(Gate()).submit(Run(), "a")
+        submit(Engine(), Gate(), Run())

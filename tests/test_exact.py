@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ddpm.exact import finite, gaussian_mixture
+from ddpm.exact import finite, gaussian_mixture, gaussian_mixture_density
 from ddpm.process import score_from_x0
 from ddpm.schedule import alpha, sigma
 
@@ -42,6 +42,23 @@ def test_the_score_of_the_exact_denoiser_is_the_gradient_of_the_log_density(x, l
     (gradient,) = torch.autograd.grad(log_density.sum(), x)
     denoised = gaussian_mixture(WEIGHTS, MEANS, std)(x, log_snr)
     assert_close(score_from_x0(x, denoised, log_snr), gradient)
+
+
+@pytest.mark.parametrize("log_snr", [*map(torch.tensor, LEVELS), torch.tensor(math.inf)], ids=str)
+def test_the_density_is_the_data_convolved_with_the_noise(log_snr):
+    """Against numerical integration over x0 on a fine grid of p(x0) N(x; α x0, σ²), a coordinate at a time."""
+    std, weights, axis = 0.7, WEIGHTS, torch.linspace(-3, 3, 7, dtype=torch.float64)
+    fine = torch.linspace(-8, 8, 8001, dtype=torch.float64)
+    density = gaussian_mixture_density(weights, MEANS, std)(axis, log_snr)
+    prior = (-(fine - MEANS.T[..., None]).square() / (2 * std**2)).exp() / math.sqrt(2 * math.pi * std**2)  # (2, K, F)
+    if log_snr.isinf():
+        marginal = (-(axis - MEANS.T[..., None]).square() / (2 * std**2)).exp() / math.sqrt(2 * math.pi * std**2)
+    else:
+        a, s = alpha(log_snr), sigma(log_snr)
+        kernel = (-(axis[:, None] - a * fine).square() / (2 * s**2)).exp() / (math.sqrt(2 * math.pi) * s)
+        marginal = prior @ kernel.T * (fine[1] - fine[0])
+    expected = torch.einsum("k,ki,kj->ij", weights, marginal[1], marginal[0])
+    assert_close(density.double(), expected, rtol=1e-4, atol=1e-7)
 
 
 @every_level

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     *("schedule", "process", "exact", "networks", "denoiser", "sampling", "data", "checkpoint", "training"),
-    *("run", "engine", "classifier", "evaluate", "report", "plots", "ui"),
+    *("settings", "run", "engine", "classifier", "evaluate", "plane", "report", "plots", "ui"),
 ]
 """The modules of ddpm/, each below those it may import."""
 

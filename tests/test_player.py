@@ -11,7 +11,7 @@ import pytest
 from ddpm.data import Projection
 from ddpm.engine import Frame
 from ddpm.run import Run, shown
-from ddpm.ui.components import player
+from ddpm.ui.components import player, shared
 from ddpm.ui.components.player import VALUE_SCALE
 
 SHAPE = (1, 3, 2)
@@ -24,7 +24,7 @@ CLOUD = Projection(
     labels=np.array([0, 1, 0, 1]),
     names=("a", "b"),
 )
-SCRIPT = (Path(player.__file__).parent / "player.js").read_text("utf-8")
+SCRIPT = "".join((Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "player.js"))
 
 
 def step(index=3, count=4, scale=2.0):
@@ -101,8 +101,8 @@ def test_the_name_after_the_last_class_is_that_of_no_label():
 
 
 def test_the_end_tells_its_run_and_its_problem():
-    assert parts(player.end(5)) == ({"kind": "end", "job": 5, "problem": ""}, b"")
-    assert parts(player.end(5, "It failed."))[0]["problem"] == "It failed."
+    assert parts(shared.end(5)) == ({"kind": "end", "job": 5, "problem": ""}, b"")
+    assert parts(shared.end(5, "It failed."))[0]["problem"] == "It failed."
 
 
 # --- both ends of the wire ------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_the_end_tells_its_run_and_its_problem():
 
 def test_the_headers_hold_all_that_the_script_reads():
     start, frame, end = (
-        parts(message)[0] for message in (player.start(Run(), 0, []), player.frame(step(), 0, CLOUD), player.end(0))
+        parts(message)[0] for message in (player.start(Run(), 0, []), player.frame(step(), 0, CLOUD), shared.end(0))
     )
     assert read_by_script("header") <= start.keys() | frame.keys() | end.keys()
     assert read_by_script("run") == start.keys() - {"kind"}

@@ -15,6 +15,7 @@ from ddpm.process import (
     seeded,
     stratified,
     target,
+    transition,
     uniform_density,
     v_from_x0,
     v_from_x0_and_noise,
@@ -100,6 +101,15 @@ def test_the_posterior_carries_the_marginal_of_t_to_that_of_s(noisier, cleaner, 
     on_x0, _ = posterior(zero, one, t, s, eta)
     assert_close(on_x * alpha(t) + on_x0, alpha(s))
     assert_close((on_x * sigma(t)) ** 2 + std**2, sigma(s) ** 2)
+
+
+@pytest.mark.parametrize(("cleaner", "noisier"), [(math.inf, 12.0), (12.0, 0.0), (0.1, 0.0), (3.0, -12.0)])
+def test_a_transition_carries_the_marginal_of_s_to_that_of_t(cleaner, noisier):
+    s, t = torch.tensor(cleaner), torch.tensor(noisier)
+    one, zero = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    factor, std = transition(one, zero, s, t), transition(zero, one, s, t)
+    assert_close(factor * alpha(s), alpha(t))
+    assert_close((factor * sigma(s)) ** 2 + std**2, sigma(t) ** 2)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3])

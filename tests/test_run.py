@@ -12,8 +12,9 @@ import torch
 from torch.testing import assert_close
 
 from ddpm.networks import UNet, UNetConfig
-from ddpm.run import MODELS, Choice, Number, Run, from_json, from_query, perform, settings, shown
+from ddpm.run import MODELS, Run, perform, settings, shown
 from ddpm.sampling import SAMPLERS
+from ddpm.settings import Choice, Number
 
 RUNS = [
     Run(),
@@ -86,17 +87,17 @@ def test_any_label_is_the_number_of_classes_for_all():
 
 @every_run
 def test_a_run_comes_back_from_its_query_without_corrections(run):
-    assert from_query(run.query()) == (run, [])
+    assert Run.from_query(run.query()) == (run, [])
 
 
 @every_run
 def test_a_run_comes_back_from_its_link(run):
-    assert from_query(dict(parse_qsl(urlencode(run.query())))) == (run, [])
+    assert Run.from_query(dict(parse_qsl(urlencode(run.query())))) == (run, [])
 
 
 @every_run
 def test_a_run_comes_back_from_its_json(run):
-    assert from_json(run.json()) == run
+    assert Run.from_json(run.json()) == run
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +136,12 @@ def test_an_address_without_settings_stands_for_the_defaults(sample_script):
 @pytest.mark.parametrize("text", ["", "[1]", "3", '{"steps": "5"}', '{"eta": NaN}', '{"steps": 1e999}', '{"pace": 1}'])
 def test_json_that_is_no_run_is_refused(text):
     with pytest.raises(ValueError):
-        from_json(text)
+        Run.from_json(text)
 
 
 def test_the_refusal_of_an_unknown_setting_names_it_and_the_known_ones():
     with pytest.raises(ValueError, match=r"'pace'.*steps.*\.$"):
-        from_json(json.dumps({"steps": 5, "pace": 1}))
+        Run.from_json(json.dumps({"steps": 5, "pace": 1}))
 
 
 # --- links that somebody has typed ----------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ def test_the_refusal_of_an_unknown_setting_names_it_and_the_known_ones():
     ids=lambda value: str(value)[:12],
 )
 def test_a_value_of_a_link_is_corrected_to_the_nearest_allowed_one_and_one_sentence_says_so(name, text, nearest):
-    run, corrections = from_query({name: text})
+    run, corrections = Run.from_query({name: text})
     assert run == Run(**{name: nearest})
     assert len(corrections) == 1
     for part in (name, text[:40], SETTINGS[name].problem(text), str(nearest)):
@@ -181,29 +182,29 @@ def test_a_value_of_a_link_is_corrected_to_the_nearest_allowed_one_and_one_sente
     ],
 )
 def test_text_that_is_near_nothing_becomes_the_default_and_one_sentence_says_so(name, text):
-    run, corrections = from_query({name: text})
+    run, corrections = Run.from_query({name: text})
     assert run == Run()
     assert len(corrections) == 1
 
 
 def test_every_wrong_value_of_a_link_gets_its_own_sentence():
-    run, corrections = from_query({"steps": "0", "eta": "2", "label": "3", "schedule": "?"})
+    run, corrections = Run.from_query({"steps": "0", "eta": "2", "label": "3", "schedule": "?"})
     assert run == Run(steps=1, eta=1.0, label="3")
     assert [sentence.split()[0] for sentence in corrections] == ["steps", "schedule", "eta"]
 
 
 def test_keys_that_are_no_setting_are_ignored():
-    assert from_query({"__theme": "dark", "view": "api", "steps": "7"}) == (Run(steps=7), [])
+    assert Run.from_query({"__theme": "dark", "view": "api", "steps": "7"}) == (Run(steps=7), [])
 
 
 @pytest.mark.parametrize(
     "value", ["1e999", "-5", "9" * 400, "٣", "1_0", " 5 ", "\ud800", "5;drop", None, 3, 2.5, True, [], b"5"], ids=repr
 )
 def test_a_link_gives_a_run_whatever_it_holds(value):
-    run, corrections = from_query(dict.fromkeys(SETTINGS, value))
+    run, corrections = Run.from_query(dict.fromkeys(SETTINGS, value))
     assert isinstance(run, Run)
     assert all(re.fullmatch(r".+\.", sentence, re.DOTALL) for sentence in corrections)
-    assert from_query(run.query()) == (run, [])
+    assert Run.from_query(run.query()) == (run, [])
 
 
 # --- which steps are shown ------------------------------------------------------------------------------------------
@@ -275,16 +276,16 @@ def test_every_class_of_a_model_may_be_asked_for_and_comes_back_from_the_link(mo
     for index, name in enumerate(MODELS[model]):
         run = Run(model=model, label=name, count=2)
         assert run.labels == (index, index)
-        assert from_query(run.query()) == (run, [])
+        assert Run.from_query(run.query()) == (run, [])
 
 
 def test_a_class_of_another_model_is_refused_and_in_a_link_corrected():
     with pytest.raises(ValueError, match="The label is 'frog'"):
         Run(label="frog")
-    run, corrections = from_query({"label": "7"}, model="cifar10")
+    run, corrections = Run.from_query({"label": "7", "model": "cifar10"})
     assert (run.model, run.label) == ("cifar10", "each")
     assert len(corrections) == 1
 
 
-def test_a_link_without_a_model_means_the_pages():
-    assert from_query({"steps": "5"}, model="cifar10") == (Run(model="cifar10", steps=5), [])
+def test_a_link_may_name_its_model():
+    assert Run.from_query({"steps": "5", "model": "cifar10"}) == (Run(model="cifar10", steps=5), [])

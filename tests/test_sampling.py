@@ -11,7 +11,7 @@ from ddpm.denoiser import denoiser
 from ddpm.exact import gaussian_mixture
 from ddpm.networks import UNet, UNetConfig
 from ddpm.process import x0_from_noise
-from ddpm.sampling import SAMPLERS, ancestral, dpm_solver, generators, heun, normal, sample
+from ddpm.sampling import SAMPLERS, ancestral, diffuse, dpm_solver, generators, heun, jump, normal, sample
 from ddpm.schedule import Cosine, Linear, Table, alpha, grid, sigma
 
 STD = 0.5
@@ -78,6 +78,26 @@ def test_without_noise_the_sampler_multiplies_by_the_product_of_its_factors():
 def test_one_step_returns_the_posterior_mean_of_the_noise(eta):
     noise, levels = torch.randn(4, 1, generator=torch.Generator().manual_seed(0)), grid(Linear(), 1)
     assert torch.equal(last(sample(gaussian, levels, noise, eta=eta)).x, gaussian(noise, levels[0]))
+
+
+# --- the forward process ----------------------------------------------------------------------------------------------
+
+
+def test_the_forward_chain_has_the_mean_and_the_variance_of_the_jump_at_every_level(monkeypatch):
+    x0 = unit_noise(9, monkeypatch)
+    for step in diffuse(x0, grid(Cosine(), 8), []):
+        on_x0, *on_noise = step.x
+        assert_close(on_x0[0], alpha(step.log_snr))
+        assert_close(torch.stack(on_noise or [x0[1]]).square().sum(), sigma(step.log_snr) ** 2)
+
+
+@pytest.mark.parametrize(
+    "forward", [lambda *of: jump(*of, torch.ones(2, 3)), lambda *of: diffuse(*of, generators(0, [1, 2]))]
+)
+def test_the_forward_process_starts_at_the_data_and_counts_up_to_T(forward):
+    first, *others = forward(torch.full((2, 3), 0.5), grid(Linear(), 4))
+    assert torch.equal(first.x, first.x0)
+    assert [state.index for state in (first, *others)] == [0, 1, 2, 3, 4]
 
 
 # --- order of convergence, on the part of the ODE between two noise levels ---------------------------------------------

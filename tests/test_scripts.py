@@ -22,7 +22,7 @@ from ddpm.checkpoint import load_network, load_projection, load_tensors, save_ne
 from ddpm.data import to_uint8
 from ddpm.networks import UNet, UNetConfig
 from ddpm.plots import tile
-from ddpm.run import Run, from_json, perform
+from ddpm.run import Run, perform
 from ddpm.training import Trainer
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -272,7 +272,7 @@ def test_a_saved_run_and_its_link_draw_the_same_pictures_again(call, checkpoints
         return out.read_bytes()
 
     first = png(*SETTINGS, "--save-run", checkpoints / "run.json")
-    assert from_json((checkpoints / "run.json").read_text()) == RUN
+    assert Run.from_json((checkpoints / "run.json").read_text()) == RUN
     query = "&".join(f"{name}={value}" for name, value in RUN.query().items())
     assert png("--run", checkpoints / "run.json") == first
     assert png("--link", f"https://a.example/?{query}") == first

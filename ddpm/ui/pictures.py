@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from torch import nn
 
 from ddpm.data import Projection
-from ddpm.engine import Engine
-from ddpm.run import ANY, EACH, MODELS, Run, from_query, settings
+from ddpm.engine import Engine, frames
+from ddpm.run import ANY, EACH, MODELS, Run, settings
 from ddpm.schedule import SCHEDULES
-from ddpm.ui.components.player import end, frame, player, start
+from ddpm.ui.components.player import frame, player, start
+from ddpm.ui.lesson import DICE, DRAW_SEED, STREAMING, given, stream, write_address
 
 
 @dataclass(frozen=True)
@@ -60,46 +59,29 @@ SAMPLER_NAMES = {
 }
 """What the page calls each sampler."""
 
-_WRITE_ADDRESS = f"""(...values) => {{
-  const names = {json.dumps(_NAMES)};
-  window.ddpm?.changed(Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""])));
-}}"""
-
 _SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
   event.preventDefault();  // the page's base address would make it another page
   document.querySelector("#settings").scrollIntoView({ behavior: "smooth" });
 });"""
 
-_DRAW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
-_DICE = Path(__file__).parent / "components" / "dice.svg"
-
-_jobs = itertools.count()
-
-
-def lesson(engine: Engine, model: str, cloud: Projection, shape: tuple[int, ...]) -> None:
+def lesson(engine: Engine, model: str, network: nn.Module, cloud: Projection) -> None:
     """Adds the lesson on ``model`` to the page of the ``gr.Blocks`` being built."""
     texts = TEXTS[model]
 
     def read(query: Mapping[str, Any]) -> tuple[Run, list[str]]:
         """The run of a link or of the controls on this page, which has one model, and what had to be corrected."""
-        run, notes = from_query({**query, "model": model})
+        run, notes = Run.from_query({**query, "model": model})
         if (asked := query.get("model", model)) != model:
             notes = [f"model = {str(asked)[:40]}: this page draws with {model}; other pages have the others.", *notes]
         return run, notes
 
-    async def stream(run: Run, notes: list[str], owner: str | None) -> AsyncIterator[str]:
-        number = next(_jobs)
-        job = engine.submit(run, owner or f"run {number}")
-        try:
-            yield start(run, number, notes + _advice(run))
-            while (shown := await job.next()) is not None:
-                yield frame(shown, number, cloud)
-            yield end(number)
-        except RuntimeError:
-            yield end(number, "The computation failed on the server; please try again.")
-        finally:
-            engine.drop(job)
+    def messages_of(run: Run, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+        notes = notes + _advice(run)
+        steps = frames(run, network)
+        return stream(
+            engine, steps, owner, lambda job: start(run, job, notes), lambda step, job: frame(step, job, cloud)
+        )
 
     async def denoise(
         label: str,
@@ -114,13 +96,12 @@ def lesson(engine: Engine, model: str, cloud: Projection, shape: tuple[int, ...]
     ) -> AsyncIterator[str]:
         """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
         values = (label, count, steps, schedule, sampler, eta, guidance, seed)
-        given = {name: "" if value is None else value for name, value in zip(_NAMES, values)}
-        async with aclosing(stream(*read(given), request.session_hash)) as messages:
+        async with aclosing(messages_of(*read(given(_NAMES, values)), request.session_hash)) as messages:
             async for message in messages:
                 yield message
 
     async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(stream(*read(dict(request.query_params)), request.session_hash)) as messages:
+        async with aclosing(messages_of(*read(dict(request.query_params)), request.session_hash)) as messages:
             async for message in messages:
                 yield message
 
@@ -134,28 +115,22 @@ def lesson(engine: Engine, model: str, cloud: Projection, shape: tuple[int, ...]
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
                 halt = gr.Button("Stop", min_width=70, elem_id="stop")
-            dice = gr.Button("Generate from new noise", icon=_DICE, size="sm", elem_id="dice")
+            dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
             gr.HTML('<a href="#settings">all settings ↓</a>', elem_id="to-settings", js_on_load=_SCROLL_TO_SETTINGS)
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
-            screen = player(cloud, shape)
+            screen = player(cloud, network.config.shape)
         with gr.Column(scale=1, min_width=280, elem_id="settings"):
             controls |= _settings()
 
     inputs = [controls[name] for name in _NAMES]
-    streaming = {
-        "outputs": screen,
-        "show_progress": "hidden",
-        "trigger_mode": "multiple",
-        "concurrency_limit": 32,
-        "concurrency_id": "engine",
-    }
+    streaming = {"outputs": screen, **STREAMING}
     generate.click(denoise, inputs, **streaming, api_name=f"denoise_{model}")
-    drawn = dice.click(None, None, controls["seed"], js=_DRAW_SEED, api_visibility="private")
+    drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
     drawn.then(denoise, inputs, **streaming, api_visibility="private")
     halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
     changes = [control.change for control in inputs]
-    gr.on(changes, None, inputs, None, js=_WRITE_ADDRESS, show_progress="hidden", api_visibility="private")
+    gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
 
     def settings_of_link(request: gr.Request) -> list[object]:
         run, _ = read(dict(request.query_params))

@@ -1,0 +1,251 @@
+// What the lessons' players share: messages, the clock, the controls of time, the address, plots. A lesson's own script
+// follows in the same scope and defines: begin(bytes, stood) for a new run, after one that stood at that share of its
+// frames; decode(header, bytes) -> frame; paint(frame); describe(frame) -> [step, level] in words; rest() to put the run
+// into the plots once it stands still, unrest() to take it out. Gradio gives the script `element`, `props` and `watch`.
+const setup = JSON.parse(props.setup);
+const $ = (selector) => element.querySelector(selector);
+const player = $(".player"), slider = $(".position"), playButton = $(".play");
+const plots = [];
+
+let run = null, frames = [], ended = null; // the run's header, its frames, its end
+let position = 0, playing = false, lastTick = 0, ticking = false, stale = false, settling = 0;
+let hold = null; // the position at which a run is to stand still while its frames arrive
+
+// --- messages ----------------------------------------------------------------------------------------------------
+
+function receive(message) {
+  if (!message) return;
+  const cut = message.indexOf("|");
+  const header = JSON.parse(message.slice(0, cut)), bytes = decodeBase64(message.slice(cut + 1));
+  if (header.kind === "start") open(header, bytes);
+  else if (!run || header.job !== run.job) return; // a late frame of a run that has been replaced
+  else if (header.kind === "frame") {
+    frames.push(decode(header, bytes));
+    if (hold !== null) position = Math.min(hold, frames.length - 1);
+  }
+  else close(header);
+  refresh();
+}
+
+function open(header, bytes) {
+  const stood = run ? (hold ?? position) / Math.max(run.frames - 1, 1) : 0;
+  unrest();
+  clearTimeout(settling);
+  run = header;
+  [frames, ended, position, playing, lastTick, hold] = [[], null, 0, true, 0, null];
+  slider.max = run.frames - 1;
+  notify(run.notes);
+  writeAddress(run.query);
+  $(".hint").hidden = true;
+  [playButton, $(".back"), $(".forward"), slider].forEach((control) => { control.disabled = false; });
+  begin(bytes, stood);
+}
+
+function close(header) {
+  ended = header;
+  if (header.problem) notify([...run.notes, header.problem]);
+  if (!playing) rest();
+}
+
+function decodeBase64(payload) {
+  const text = atob(payload), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+function notify(sentences) {
+  const notes = $(".notes");
+  notes.hidden = !sentences.length;
+  notes.replaceChildren(...sentences.map((sentence) => Object.assign(document.createElement("div"), { textContent: sentence })));
+}
+
+// Called when a control changes: the address follows at once, the run at the next Generate.
+function changed(query) {
+  writeAddress(query);
+  $(".hint").hidden = !run || Object.entries(query).every(([name, value]) => String(value) === run.query[name]);
+}
+
+function writeAddress(query) {
+  const address = new URL(window.location);
+  Object.entries(query).forEach(([name, value]) => address.searchParams.set(name, value));
+  window.history.replaceState(window.history.state, "", address);
+}
+window.ddpm = { changed };
+
+// --- the clock ---------------------------------------------------------------------------------------------------
+
+function refresh() {
+  stale = true;
+  awaitTick();
+}
+
+function awaitTick() {
+  if (!ticking) { ticking = true; requestAnimationFrame(tick); }
+}
+
+function tick(now) {
+  const before = position;
+  ticking = false;
+  if (playing) advance(now);
+  if (stale || position !== before) { stale = false; draw(); }
+  if (playing) awaitTick();
+}
+
+function advance(now) {
+  const interval = 1000 / Number($(".rate").value), last = frames.length - 1;
+  const due = Math.floor((now - lastTick) / interval + 0.2); // a picture that is due before the next tick is due now
+  if (position < last && due > 0) {
+    position = lastTick ? Math.min(position + due, last) : position;
+    lastTick = Math.max(lastTick + due * interval, now - interval);
+  }
+  if (ended && position >= last) setPlaying(false);
+}
+
+function setPlaying(value) {
+  if (value && ended && position >= frames.length - 1) position = 0;
+  clearTimeout(settling);
+  hold = null;
+  playing = value;
+  lastTick = performance.now();
+  if (!playing) rest(); else unrest();
+  refresh();
+}
+
+function moveTo(target) {
+  if (!frames.length) return;
+  unrest();
+  [playing, hold] = [false, null];
+  position = Math.min(Math.max(target, 0), frames.length - 1);
+  clearTimeout(settling);
+  settling = setTimeout(() => setPlaying(false), 250); // moving goes on while the plots would still be filled
+  refresh();
+}
+
+function draw() {
+  $(".play .shape").setAttribute("d", playing ? "M3 1h4v14H3zM9 1h4v14H9z" : "M3 1v14l11-7z");
+  playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
+  const state = !run ? "" : !ended ? "computing" : ended.problem ? "failed" : frames.length < run.frames ? "stopped" : "finished";
+  player.dataset.state = state;
+  player.dataset.job = run ? run.job : "";
+  player.dataset.frames = frames.length;
+  player.dataset.position = position;
+  player.dataset.playing = playing;
+  if (run) progress(state);
+  if (!frames.length) return;
+  const frame = frames[position], [step, level] = describe(frame);
+  $(".step").textContent = step;
+  $(".level").textContent = level;
+  slider.setAttribute("aria-valuetext", step);
+  slider.value = position;
+  $(".loaded").style.width = `${(100 * Math.max(frames.length - 1, 0)) / Math.max(slider.max, 1)}%`;
+  paint(frame);
+  plots.forEach((one) => one.draw());
+}
+
+function progress(state) {
+  const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
+  const all = run.run.steps + 1;
+  const thinned = run.frames < all ? ` (${run.frames} shown of ${all})` : "";
+  $(".speed").textContent = `${state}: ${frames.length} of ${run.frames} states${thinned}${seconds}`;
+}
+
+function wordsOfLevel(frame) {
+  const level = frame.logSnr === null ? "∞ (no noise is left)" : frame.logSnr.toFixed(2);
+  return [`step t = ${frame.index} of ${run.run.steps}`, `log-SNR λ = ${level} · signal left ᾱ = ${percent(frame.alphaBar)}`];
+}
+
+function percent(share) {
+  const digits = share > 0 && share < 0.001 ? 4 : share < 0.1 || (share > 0.99 && share < 1) ? 2 : 0;
+  return `${(100 * share).toFixed(digits)} %`;
+}
+
+// --- plots: Plotly draws axes and what stands still, a canvas over it what moves -------------------------------------
+
+function theme() {
+  const style = getComputedStyle(player);
+  const ink = style.getPropertyValue("--body-text-color").trim() || "#222";
+  const line = style.getPropertyValue("--border-color-primary").trim() || "#ccc";
+  const axis = { color: ink, gridcolor: line, zerolinecolor: line };
+  return { ink, layout: { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", "font.color": ink,
+    ...Object.fromEntries(["xaxis", "yaxis"].flatMap((a) => Object.entries(axis).map(([k, v]) => [`${a}.${k}`, v]))) } };
+}
+
+function followTheme() {
+  player.classList.toggle("dark", document.body.classList.contains("dark"));
+  plots.forEach((one) => Plotly.relayout(one.div, theme().layout));
+  refresh();
+}
+
+async function loadPlotly() {
+  if (window.Plotly) return;
+  await new Promise((resolve, reject) => {
+    const script = Object.assign(document.createElement("script"), { src: setup.plotly, onload: resolve, onerror: reject });
+    document.head.appendChild(script);
+  });
+}
+
+// A plot whose moving part paintOver(context, toX, toY) draws; toX and toY take data to pixels.
+async function plot(div, traces, layout, paintOver) {
+  const base = { margin: { l: 52, r: 12, t: 12, b: 58 }, dragmode: "pan", font: { size: 12 }, hovermode: "closest", ...layout };
+  await Plotly.newPlot(div, traces, base, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+  const { xaxis, yaxis } = div._fullLayout;
+  await Plotly.relayout(div, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range], ...theme().layout });
+  const canvas = div.appendChild(Object.assign(document.createElement("canvas"), { className: "over" }));
+  const over = canvas.getContext("2d");
+  function drawOver() {
+    const ratio = window.devicePixelRatio || 1, [w, h] = [div.clientWidth, div.clientHeight];
+    canvas.width = w * ratio; canvas.height = h * ratio;
+    canvas.style.width = `${w}px`; canvas.style.height = `${h}px`;
+    over.scale(ratio, ratio);
+    const { xaxis: ax, yaxis: ay } = div._fullLayout;
+    over.beginPath();
+    over.rect(ax._offset, ay._offset, ax._length, ay._length);
+    over.clip();
+    if (frames.length) paintOver(over, (x) => ax._offset + ax.l2p(x), (y) => ay._offset + ay.l2p(y));
+  }
+  div.on("plotly_afterplot", drawOver);
+  div.on("plotly_relayouting", drawOver);
+  const one = { div, draw: drawOver, still: traces.length };
+  plots.push(one);
+  return one;
+}
+
+// Takes out the traces that rest() has added.
+function clearTraces() {
+  for (const one of plots) {
+    const extra = one.div.data.map((_, i) => i).slice(one.still);
+    if (extra.length) Plotly.deleteTraces(one.div, extra);
+  }
+}
+
+async function openPlots(build) {
+  try {
+    await loadPlotly();
+    await build();
+    followTheme();
+    if (run && !playing) rest();
+    player.dataset.plots = "ready";
+    new MutationObserver(followTheme).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  } catch (error) {
+    $(".plots").textContent = "The plots could not be loaded.";
+    console.warn(error);
+  }
+}
+
+// --- controls ----------------------------------------------------------------------------------------------------
+
+playButton.addEventListener("click", () => setPlaying(!playing));
+$(".back").addEventListener("click", () => moveTo(position - 1));
+$(".forward").addEventListener("click", () => moveTo(position + 1));
+slider.addEventListener("input", () => moveTo(Number(slider.value)));
+window.addEventListener("resize", () => { if (run) refresh(); });
+player.addEventListener("keydown", (event) => {
+  const tag = event.target.tagName, keys = {
+    " ": ["BUTTON", "INPUT", "SELECT"].includes(tag) ? null : () => setPlaying(!playing),
+    ArrowLeft: ["INPUT", "SELECT"].includes(tag) ? null : () => moveTo(position - 1),
+    ArrowRight: ["INPUT", "SELECT"].includes(tag) ? null : () => moveTo(position + 1),
+  };
+  if (!frames.length || !keys[event.key]) return;
+  event.preventDefault();
+  keys[event.key]();
+});

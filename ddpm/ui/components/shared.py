@@ -1,0 +1,52 @@
+"""What the players share: the component that a lesson's own files make of the shared ones, and the messages to it.
+
+A message is ``header|payload``: a JSON object, and for some the base64 of little-endian numbers. The server sends
+``start``, one ``frame`` a shown step, and ``end``; from then on the browser needs it no more.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+_HERE = Path(__file__).parent
+_PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+def component(name: str, setup: Mapping[str, Any], root: str = "") -> gr.HTML:
+    """The player of ``name``.html, .css and .js on top of what is shared; ``setup`` is what its script is told.
+
+    ``root`` leads from the page's address to the app's: "" for the first page, "../" for one below it.
+    """
+    gr.set_static_paths([_PLOTLY])
+    html = re.sub(r" *<!-- (\w+\.html) -->\n", lambda match: _read(match[1]), _read(f"{name}.html"))
+    return gr.HTML(
+        value="",
+        elem_id="player",
+        html_template=html,
+        css_template=_read("shared.css") + _read(f"{name}.css"),
+        js_on_load=_read("shared.js") + _read(f"{name}.js"),
+        setup=json.dumps({"plotly": f"{root}gradio_api/file={_PLOTLY}", **setup}),
+    )
+
+
+def message(payload: bytes = b"", **header: Any) -> str:
+    """One message; the first bar ends the header."""
+    text = json.dumps(header, allow_nan=False).replace("|", r"\u007c")
+    return f"{text}|{base64.b64encode(payload).decode()}"
+
+
+def end(job: int, problem: str = "") -> str:
+    """Closes the run: complete, stopped before its end, or with ``problem``, a sentence for the visitor."""
+    return message(kind="end", job=job, problem=problem)
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text("utf-8")
