@@ -14,7 +14,8 @@ import torch
 
 from ddpm.checkpoint import CheckpointError, load_network, load_projection
 from ddpm.engine import Engine
-from ddpm.ui import pictures
+from ddpm.plane import NETWORKS
+from ddpm.ui import pictures, plane
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -29,6 +30,8 @@ class Page(NamedTuple):
 PAGES = {"mnist": Page("Digits", "")}
 """By the model that draws on it."""
 
+PLANE = Page("In the plane", "plane")
+
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
 .dark { --body-text-color-subdued: #a9b0bd; --block-info-text-color: #a9b0bd; }
@@ -38,6 +41,8 @@ CSS = """
 @media (max-width: 760px) {
   #stage { flex-direction: column; }
   #label label { padding: 6px 10px; }
+  #stage:has(#drawer) #settings { display: contents; }
+  #drawer { order: -1; }
 }
 """
 
@@ -48,12 +53,16 @@ def build_app() -> gr.Blocks:
     clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
     for network in networks.values():
         network.to(memory_format=torch.channels_last)
+    toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
     engine = Engine()
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
     for model, (name, path) in PAGES.items():
         with app.route(name, path) if path else app:
             gr.Navbar(main_page_name=PAGES["mnist"].name)
             pictures.lesson(engine, model, networks[model], clouds[model])
+    with app.route(*PLANE):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        plane.lesson(engine, toys)
     return app
 
 

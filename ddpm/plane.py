@@ -1,0 +1,271 @@
+"""A run in the plane as one frozen value: particles that flow out of noise, or into it, in the field that moves them."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddpm.data import TOYS
+from ddpm.denoiser import Denoise, denoiser
+from ddpm.evaluate import sliced_wasserstein
+from ddpm.exact import gaussian_mixture, gaussian_mixture_density
+from ddpm.process import seeded
+from ddpm.run import shown
+from ddpm.sampling import SAMPLERS, Step, diffuse, jump
+from ddpm.schedule import SCHEDULES, Constant, Cosine, Polynomial, Schedule, Sigmoid, alpha_bar, grid
+from ddpm.settings import Choice, Number, Setting, Settings
+
+if TYPE_CHECKING:
+    from typing import Self
+
+NETWORKS = tuple(name for name in TOYS if name != "mixture1d")
+"""The data sets of the plane, each with a trained network."""
+
+DRAWN = "drawn"
+"""The data that is the visitor's own points."""
+
+MOST_POINTS = 500
+"""Of a drawing: 1,334 characters in a link."""
+
+STD = 0.03
+"""Of the Gaussian around each point that stands for the data's density: about the toys' own jitter."""
+
+AXIS = torch.arange(-2.475, 2.5, 0.05)
+"""Centres of the cells, along each coordinate, on which the density is computed, (100,)."""
+
+FIELD_AXIS = AXIS[2::5]
+"""Coordinates of the points at which the field is computed, (20,): every fifth cell of the density."""
+
+FIELD = torch.cartesian_prod(FIELD_AXIS, FIELD_AXIS).flip(1)
+"""Those points, (400, 2), the first coordinate fastest."""
+
+_MIXTURE, _SHOWN, _HELD_OUT, _FRESH, _START, _DIRECTIONS = range(41, 47)
+"""Second parts of generator keys, apart from those that training and evaluation draw with."""
+
+
+# --- a drawing as text ----------------------------------------------------------------------------------------------
+
+
+def encode_points(points: Tensor) -> str:
+    """Points (N, 2) in [−1, 1]² as base64url, a byte a coordinate: 8/3 characters a point, to 1/255 in each direction."""
+    steps = ((points.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return base64.urlsafe_b64encode(steps.numpy().tobytes()).decode().rstrip("=")
+
+
+def decode_points(text: str) -> Tensor:
+    """What ``encode_points`` wrote, (N, 2) float32."""
+    steps = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return torch.tensor(list(steps)).reshape(-1, 2) / 127.5 - 1
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A setting that is a set of up to ``most`` points as ``encode_points`` writes them; empty if nothing is drawn."""
+
+    most: int
+
+    def problem(self, value: object) -> str | None:
+        if isinstance(value, str) and self._is_points(value) and len(decode_points(value)) <= self.most:
+            return None
+        return f"must be at most {self.most} points, two bytes each, in base64url"
+
+    def nearest(self, text: str) -> str | None:
+        return encode_points(decode_points(text)[: self.most]) if self._is_points(text) else None
+
+    @staticmethod
+    def _is_points(text: str) -> bool:
+        whole = re.fullmatch(r"[A-Za-z0-9_-]*", text) and len(text) * 3 // 4 % 2 == 0 and len(text) % 4 != 1
+        return bool(whole) and encode_points(decode_points(text)) == text
+
+
+# --- the settings ---------------------------------------------------------------------------------------------------
+
+SETTINGS: dict[str, Setting] = {
+    "data": Choice((*NETWORKS, DRAWN)),
+    "points": Drawing(MOST_POINTS),
+    "direction": Choice(("generate", "chain", "jump")),
+    "denoiser": Choice(("learned", "exact")),
+    "count": Number(100, 5000, whole=True),
+    "steps": Number(1, 1000, whole=True),
+    "schedule": Choice(tuple(SCHEDULES)),
+    "s": Number(0, 0.2),
+    "p": Number(0.5, 5),
+    "reach": Number(0.5, 8),
+    "c": Number(0.5, 20),
+    "sampler": Choice(tuple(SAMPLERS)),
+    "eta": Number(0, 1),
+    "seed": Number(0, 2**31 - 1, whole=True),
+}
+"""What each setting of a run in the plane may be."""
+
+
+@dataclass(frozen=True)
+class Plane(Settings):
+    """Every setting of a run in the plane: the same value gives the same particles.
+
+    ``direction`` is "generate", or the forward process as a "chain" or in one "jump". ``denoiser`` moves the particles:
+    the "learned" one, or the "exact" one, which alone there is for ``drawn`` data. s, p, reach and c belong to a schedule
+    each. Raises ValueError, in one sentence, for a setting that is not allowed, and for drawn data without a point.
+    """
+
+    data: str = "moons"
+    points: str = ""
+    direction: str = "generate"
+    denoiser: str = "learned"
+    count: int = 1000
+    steps: int = 100
+    schedule: str = "cosine"
+    s: float = Cosine.s
+    p: float = Polynomial.p
+    reach: float = Sigmoid.reach
+    c: float = Constant.c
+    sampler: str = "ddim"
+    eta: float = 0.0
+    seed: int = 0
+
+    @classmethod
+    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
+        return SETTINGS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data == DRAWN and not self.points:
+            raise ValueError(f"The data is {DRAWN!r}, but there is no point; draw 1 to {MOST_POINTS}.")
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, Any]) -> tuple[Self, list[str]]:
+        """As of every run; drawn data without a point becomes the default data, and one sentence says so."""
+        asked, points = (SETTINGS[name].nearest(str(query.get(name, ""))) for name in ("data", "points"))
+        if asked != DRAWN or points:
+            return super().from_query(query)
+        plane, notes = super().from_query({name: value for name, value in query.items() if name != "data"})
+        return plane, [*notes, f"data = {DRAWN}: there is no point yet, so {plane.data} is used."]
+
+    @property
+    def curve(self) -> Schedule:
+        """The schedule with its parameter."""
+        kind = SCHEDULES[self.schedule]
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+
+
+# --- data and what is known of it in closed form ----------------------------------------------------------------------
+
+
+def draw(plane: Plane, count: int, part: int, index: int = 0) -> Tensor:
+    """``count`` points of the data, (count, 2), the same for the same ``part`` and ``index``."""
+    generator = seeded(1, part, index)
+    if plane.data != DRAWN:
+        return TOYS[plane.data](count, generator)
+    centres = decode_points(plane.points)
+    rows = torch.randint(len(centres), (count,), generator=generator)
+    return centres[rows] + STD * torch.randn(count, 2, generator=generator)
+
+
+def sketch(plane: Plane) -> Tensor:
+    """Points of the data to show, (N, 2): the drawing itself, or 1,000."""
+    return decode_points(plane.points) if plane.data == DRAWN else draw(plane, 1000, _SHOWN)
+
+
+def mixture(plane: Plane) -> tuple[Tensor, Tensor, float]:
+    """The data as a Gaussian mixture: weights (K,), means (K, 2) and their standard deviation."""
+    means = decode_points(plane.points) if plane.data == DRAWN else draw(plane, 2000, _MIXTURE)
+    return torch.full((len(means),), 1 / len(means)), means, STD
+
+
+# --- carried out ----------------------------------------------------------------------------------------------------
+
+
+class Frame(NamedTuple):
+    """One shown step: the particles x (count, 2), and the field's x̂0 at FIELD (400, 2), learned, if there is a network,
+    and exact; p_t on AXIS × AXIS (100, 100); the sliced Wasserstein distance to held-out data of the particles, if there
+    are any, and of fresh data.
+    """
+
+    index: int
+    log_snr: float
+    alpha_bar: float
+    x: np.ndarray
+    learned: np.ndarray | None
+    exact: np.ndarray
+    density: np.ndarray
+    distance: float | None
+    floor: float
+    seconds: float
+    """Since the computation began."""
+
+
+@torch.no_grad()
+def frames(plane: Plane, network: nn.Module | None, particles: bool = True) -> Iterator[Frame | None]:
+    """The job of ``plane``: a frame for each step worth showing and None for the others.
+
+    Without ``particles`` only the field and the density of each shown step, from noise to data.
+    """
+    begun, worth_showing = time.monotonic(), shown(plane.steps)
+    weights, means, std = mixture(plane)
+    exact, density = gaussian_mixture(weights, means, std), gaussian_mixture_density(weights, means, std)
+    learned = denoiser(network, torch.zeros(1, dtype=torch.long)) if network else None
+    distance, floor = _distances(plane)
+    mover = learned if learned and plane.denoiser == "learned" else exact
+    for step in _states(plane, mover) if particles else _levels(plane):
+        if step.index not in worth_showing:
+            yield None
+            continue
+        yield Frame(
+            step.index,
+            float(step.log_snr),
+            float(alpha_bar(step.log_snr)),
+            step.x.numpy(),
+            learned(FIELD, step.log_snr).numpy() if learned else None,
+            exact(FIELD, step.log_snr).numpy(),
+            density(AXIS, step.log_snr).numpy(),
+            distance(step.x) if particles else None,
+            floor,
+            time.monotonic() - begun,
+        )
+
+
+def _states(plane: Plane, denoise: Denoise) -> Iterator[Step]:
+    """The states of the particles, which are together one sample of shape (count, 2)."""
+    levels, generators = grid(plane.curve, plane.steps), [seeded(plane.seed)]
+    if plane.direction == "chain":
+        states = diffuse(draw(plane, plane.count, _START, plane.seed)[None], levels, generators)
+    else:
+        noise = torch.randn(1, plane.count, 2, generator=generators[0])
+        if plane.direction == "jump":
+            states = jump(draw(plane, plane.count, _START, plane.seed)[None], levels, noise)
+        else:
+            states = SAMPLERS[plane.sampler](_together(denoise), levels, noise, plane.eta, generators)
+    for step in states:
+        yield step._replace(x=step.x[0], x0=step.x0[0])
+
+
+def _together(denoise: Denoise) -> Denoise:
+    """``denoise`` for one sample (1, N, 2) that holds N points."""
+    return lambda x, log_snr: denoise(x[0], log_snr)[None]
+
+
+def _levels(plane: Plane) -> Iterator[Step]:
+    """The steps of a run without a particle."""
+    nothing = torch.empty(0, 2)
+    for index, log_snr in zip(range(plane.steps, -1, -1), grid(plane.curve, plane.steps)):
+        yield Step(index, log_snr, nothing, nothing)
+
+
+def _distances(plane: Plane) -> tuple[Any, float]:
+    """The function x (count, 2) -> its sliced Wasserstein distance to held-out data, and what fresh data has."""
+    count = min(plane.count, 500)
+    held_out = draw(plane, count, _HELD_OUT)
+
+    def distance(x: Tensor) -> float:
+        return sliced_wasserstein(x[:count], held_out, seeded(1, _DIRECTIONS), projections=32)
+
+    fresh = [distance(draw(plane, count, _FRESH, index)) for index in range(5)]
+    return distance, sum(fresh) / len(fresh)

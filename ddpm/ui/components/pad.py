@@ -1,0 +1,24 @@
+"""The pad: draw points with the mouse, a pen or a finger; its value is the drawing as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gradio as gr
+
+from ddpm.plane import MOST_POINTS
+
+_HERE = Path(__file__).parent
+
+
+def pad() -> gr.HTML:
+    """The component; it triggers ``input`` when the visitor has changed the drawing."""
+    return gr.HTML(
+        value="",
+        elem_id="points",
+        html_template=(_HERE / "pad.html").read_text("utf-8"),
+        css_template=(_HERE / "pad.css").read_text("utf-8"),
+        js_on_load=(_HERE / "pad.js").read_text("utf-8"),
+        most=json.dumps(MOST_POINTS),
+    )

@@ -1,0 +1,59 @@
+"""The plane's player: packs a run in the plane into messages, and is set up with the axes that they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import gradio as gr
+import numpy as np
+
+from ddpm.plane import AXIS, DRAWN, FIELD_AXIS, Frame, Plane
+from ddpm.run import shown
+from ddpm.ui.components.shared import component, message
+
+SCALE = 4096
+"""Positions travel as int16 multiples of 1 / 4096: ±8, a tenth of a pixel apart."""
+
+
+def player() -> gr.HTML:
+    """The component."""
+    return component("plane", {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE}, root="../")
+
+
+def start(plane: Plane, job: int, notes: Sequence[str], particles: bool, data: np.ndarray) -> str:
+    """Opens the player on ``plane`` with points of the ``data`` (N, 2); ``notes`` are sentences for the visitor."""
+    return message(
+        _positions(data),
+        kind="start",
+        job=job,
+        run=asdict(plane),
+        query=plane.query(),
+        notes=list(notes),
+        frames=len(shown(plane.steps)),
+        particles=plane.count if particles else 0,
+        learned=plane.data != DRAWN,
+    )
+
+
+def frame(step: Frame, job: int) -> str:
+    """One step: particles as int16, x̂0 of the field as float32, the density as a byte a cell, its highest 255."""
+    fields = [field.astype("<f4").tobytes() for field in (step.learned, step.exact) if field is not None]
+    peak = float(step.density.max())
+    cells = np.rint(step.density * (255 / peak)).astype(np.uint8).tobytes()
+    return message(
+        b"".join([_positions(step.x), *fields, cells]),
+        kind="frame",
+        job=job,
+        index=step.index,
+        logSnr=step.log_snr if step.index else None,
+        alphaBar=step.alpha_bar,
+        seconds=round(step.seconds, 3),
+        peak=peak,
+        distance=step.distance,
+        floor=step.floor,
+    )
+
+
+def _positions(points: np.ndarray) -> bytes:
+    return np.clip(points * SCALE, -32768, 32767).round().astype("<i2").tobytes()

@@ -1,0 +1,207 @@
+"""The lesson in the plane: particles flow out of noise, along the arrows that a network learned, with the true ones beside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import asdict, fields
+
+import gradio as gr
+from torch import nn
+
+from ddpm.engine import Engine
+from ddpm.plane import DRAWN, SETTINGS, Plane, frames, sketch
+from ddpm.schedule import SCHEDULES, alpha_bar, grid
+from ddpm.ui.components.pad import pad
+from ddpm.ui.components.plane import frame, player, start
+from ddpm.ui.lesson import DICE, DRAW_SEED, STREAMING, given, stream, write_address
+
+INTRODUCTION = """
+# How noise flows into a shape
+Each blue dot starts as pure noise and follows the arrows, which a network of 300,000 weights has learned, until it lies
+on the data. Watch when the shape appears: late, once the noise is about as small as its details. Set "from" to
+*both* to see the true arrows beside the learned ones: they differ most where there is no data to learn from.
+"""
+
+_NAMES = tuple(SETTINGS)
+
+_DATA = {
+    "moons": "two moons",
+    "swiss_roll": "swiss roll",
+    "circles": "circles",
+    "checkerboard": "checkerboard",
+    "gaussians": "eight Gaussians",
+    "spiral": "spiral",
+    DRAWN: "draw your own",
+}
+
+_DIRECTIONS = {
+    "generate": "noise to data: generate",
+    "chain": "data to noise: the chain, step by step",
+    "jump": "data to noise: in one jump from x₀",
+}
+
+_PARAMETERS = {
+    "s": (0.001, "Offset s", "Of the cosine schedule: how much noise even the first step adds."),
+    "p": (0.1, "Power p", "Of the polynomial schedule ᾱ = 1 − tᵖ: more keeps the data for longer."),
+    "reach": (0.1, "Reach", "Of the sigmoid schedule: more spends more steps at both ends."),
+    "c": (0.1, "Rate c", "Of the constant schedule ᾱ = exp(−c t): less leaves more signal at the end."),
+}
+
+
+_QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Of the events that only show or hide a control."""
+
+
+def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are the trained ones by the name of their data."""
+
+    def messages_of(plane: Plane, notes: list[str], owner: str | None, particles: bool = True) -> AsyncIterator[str]:
+        steps, data = frames(plane, networks.get(plane.data), particles), sketch(plane).numpy()
+        notes = notes + _advice(plane)
+        return stream(engine, steps, owner, lambda job: start(plane, job, notes, particles, data), frame)
+
+    async def flow(
+        data: str,
+        points: str,
+        direction: str,
+        denoiser: str,
+        count: int,
+        steps: int,
+        schedule: str,
+        s: float,
+        p: float,
+        reach: float,
+        c: float,
+        sampler: str,
+        eta: float,
+        seed: int,
+        request: gr.Request,
+    ) -> AsyncIterator[str]:
+        """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        values = (data, points, direction, denoiser, count, steps, schedule, s, p, reach, c, sampler, eta, seed)
+        plane, notes = Plane.from_query(given(_NAMES, values))
+        async with aclosing(messages_of(plane, notes, request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    async def look(values: Mapping[gr.components.Component, object], request: gr.Request) -> AsyncIterator[str]:
+        plane, notes = Plane.from_query(given(_NAMES, [values[control] for control in inputs]))
+        async with aclosing(messages_of(plane, notes, request.session_hash, particles=False)) as messages:
+            async for message in messages:
+                yield message
+
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(messages_of(*Plane.from_query(request.query_params), request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    def stop(request: gr.Request) -> None:
+        engine.stop(request.session_hash)
+
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="ask"):
+        controls = {
+            "data": _dropdown("data", "Data", "The shape that the particles are to find.", _DATA),
+            "direction": _dropdown("direction", "Direction", "Make data, or see how noise destroys it.", _DIRECTIONS),
+        }
+        with gr.Column(scale=0, min_width=210):
+            with gr.Row():
+                generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
+                halt = gr.Button("Stop", min_width=70, elem_id="stop")
+            dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
+    with gr.Row(elem_id="stage"):
+        with gr.Column(scale=3, min_width=320):
+            screen = player()
+        with gr.Column(scale=1, min_width=280, elem_id="settings"):
+            with gr.Column(visible=False, elem_id="drawer") as drawer:
+                controls["points"] = pad()
+            controls |= _settings()
+
+    inputs = [controls[name] for name in _NAMES]
+    streaming = {"outputs": screen, **STREAMING}
+    generate.click(flow, inputs, **streaming, api_name="flow")
+    drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
+    drawn.then(flow, inputs, **streaming, api_visibility="private")
+    halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
+    # Only what the visitor does: what a link sets comes with a run of its own.
+    seen = [controls["data"].select, controls["schedule"].select, controls["points"].input]
+    gr.on(
+        seen + [controls[name].release for name in _PARAMETERS],
+        look,
+        set(inputs),
+        **streaming,
+        api_visibility="private",
+    )
+    changes = [control.change for control in inputs]
+    gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
+    controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **_QUIET)
+    controls["schedule"].change(_visible, controls["schedule"], [controls[name] for name in _PARAMETERS], **_QUIET)
+
+    page = gr.context.Context.root_block
+    page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
+    page.load(open_link, None, **streaming, api_visibility="private")
+
+
+def _settings_of_link(request: gr.Request) -> list[object]:
+    plane, _ = Plane.from_query(request.query_params)
+    return [asdict(plane)[name] for name in _NAMES]
+
+
+def _visible(schedule: str) -> list[dict]:
+    """Shows the parameter of the chosen schedule alone."""
+    own = {field.name for field in fields(SCHEDULES[schedule])}
+    return [gr.update(visible=name in own) for name in _PARAMETERS]
+
+
+def _advice(plane: Plane) -> list[str]:
+    """What a visitor should know of the settings chosen."""
+    notes = []
+    if plane.data == DRAWN:
+        notes.append(
+            "No network has been trained on your drawing, so the exact denoiser of its points moves the particles: "
+            "it knows the drawing by heart, and the particles end on its points, give or take 0.03."
+        )
+    if (left := float(alpha_bar(grid(plane.curve, 1)[0]))) > 1e-3:
+        notes.append(
+            f"This schedule never reaches pure noise: at t = T, ᾱ = {left:.1%} of the signal's variance is left, but "
+            "the particles start from noise without any. See what that costs."
+        )
+    return notes
+
+
+def _dropdown(name: str, label: str, info: str, names: Mapping[str, str] | None = None) -> gr.Dropdown:
+    choices = [((names or {}).get(option, option), option) for option in SETTINGS[name].options]
+    return gr.Dropdown(choices, value=getattr(Plane, name), label=label, info=info, elem_id=name, min_width=200)
+
+
+def _settings() -> dict[str, gr.components.Component]:
+    def slider(name: str, step: float, label: str, info: str, visible: bool = True) -> gr.Slider:
+        limits, value = SETTINGS[name], getattr(Plane, name)
+        return gr.Slider(
+            limits.low, limits.high, value, step=step, label=label, info=info, elem_id=name, visible=visible
+        )
+
+    own = {field.name for field in fields(SCHEDULES[Plane.schedule])}
+    return {
+        "denoiser": gr.Radio(
+            list(SETTINGS["denoiser"].options),
+            value=Plane.denoiser,
+            label="Moved by",
+            info="What predicts x̂₀: the network, or the exact formula.",
+            elem_id="denoiser",
+        ),
+        "count": slider("count", 100, "Particles", "More fill the shape, fewer are easier to follow."),
+        "steps": slider("steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
+        "schedule": _dropdown("schedule", "Noise schedule", "How the noise is shared out over the steps."),
+        **{name: slider(name, *about, visible=name in own) for name, about in _PARAMETERS.items()},
+        "sampler": _dropdown("sampler", "Sampler", "How one step follows from x̂₀; only ddim reads η."),
+        "eta": slider("eta", 0.05, "Sampler η", "0: DDIM, follows the arrows. 1: DDPM, adds the most noise."),
+        "seed": gr.Number(
+            Plane.seed,
+            precision=0,  # no limits here: past them Gradio refuses the run, Plane.from_query corrects it and says so
+            label="Seed",
+            info="The noise begun with: the same seed gives the same particles.",
+            elem_id="seed",
+        ),
+    }
