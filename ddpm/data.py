@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ddpm.process import seeded
+
 MIXTURE_WEIGHTS, MIXTURE_MEANS, MIXTURE_STD = (1 / 3, 2 / 3), (-4.0, 4.0), 1.0
 """The exercise's two Gaussians in one dimension."""
 
@@ -131,14 +133,17 @@ def cifar10(data_dir: Path | None, train: bool) -> Images:
 
 
 def image_folder(folder: Path) -> Images:
-    """Every image of ``folder``/<class>/, all of one size. Raises FileNotFoundError if there is none."""
+    """Every image of ``folder``/<class>/, all of one size. Raises FileNotFoundError if there is none.
+
+    Their order mixes the classes, so that the first of them stand for all, and is the same at every call.
+    """
     from torchvision.datasets import ImageFolder
     from torchvision.io import decode_image
 
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}; --data-dir must hold one folder of images a class.")
     data = ImageFolder(str(folder), loader=decode_image)
-    images, labels = zip(*data)
+    images, labels = zip(*(data[i] for i in torch.randperm(len(data), generator=seeded(len(data))).tolist()))
     return Images(torch.stack(images), torch.tensor(labels), tuple(data.classes))
 
 

@@ -75,9 +75,20 @@ def test_a_folder_gives_its_images_and_names_its_classes(tmp_path, channels):
     data = image_folder(tmp_path)
     assert data.images.dtype == torch.uint8
     assert data.images.shape == (4, channels, 6, 5)
-    assert data.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30]
-    assert data.labels.tolist() == [0, 0, 1, 1]
+    colours = data.images[:, 0, 0, 0].tolist()
+    assert sorted(colours) == [0, 10, 20, 30]
+    assert data.labels.tolist() == [colour // 20 for colour in colours]
     assert data.names == ("cat", "dog")
+
+
+def test_the_first_images_of_a_folder_are_of_all_classes_and_the_same_at_every_call(tmp_path):
+    for number in range(40):
+        path = tmp_path / f"{number // 20}" / f"{number:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        write_png(torch.full((1, 2, 2), number, dtype=torch.uint8), str(path))
+    first, again = image_folder(tmp_path), image_folder(tmp_path)
+    assert first.labels[:20].unique().tolist() == [0, 1]
+    assert torch.equal(first.images, again.images)
 
 
 @pytest.mark.parametrize(("train", "part"), [(True, "train"), (False, "test")])
