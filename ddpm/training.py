@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ddpm import process
 from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import to_unit
+from ddpm.networks import MLPConfig, UNetConfig
 from ddpm.process import DENSITIES, LogSnrDensity, seeded
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
@@ -114,11 +115,13 @@ class Trainer:
     def restore(self, path: Path) -> None:
         """Goes back to the state in ``path``. Raises CheckpointError if it belongs to another recipe or network.
 
-        ``steps`` may differ: it only says when to stop.
+        ``steps`` may differ: it only says when to stop. A setting that did not exist yet counts as its default.
         """
         tensors, header = load_tensors(path)
-        mine = json.loads(json.dumps({**asdict(self.network.config), **asdict(self.recipe)}))
-        theirs = {**header.get("config", {}), **header.get("recipe", {})}
+        config, recipe = self.network.config, self.recipe
+        mine = json.loads(json.dumps(asdict(config) | asdict(recipe)))
+        defaults = json.loads(json.dumps(_defaults(config) | _defaults(recipe)))
+        theirs = defaults | header.get("config", {}) | header.get("recipe", {})
         for name in sorted((mine.keys() | theirs.keys()) - {"steps"}):
             if mine.get(name) != theirs.get(name):
                 raise CheckpointError(f"{path} was trained with {name} = {theirs.get(name)}, not {mine.get(name)}.")
@@ -138,6 +141,10 @@ class Trainer:
                 for key, value in values.items():
                     if value.shape == weight.shape:
                         values[key] = torch.empty_like(weight).copy_(value)
+
+
+def _defaults(settings: MLPConfig | UNetConfig | Recipe) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(settings) if field.default is not MISSING}
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

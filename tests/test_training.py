@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ddpm.checkpoint import CheckpointError
+from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import TOYS, to_uint8, to_unit
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
 from ddpm.training import Recipe, Trainer, image_draw, mean_loss, rate, toy_draw
@@ -164,6 +164,20 @@ def test_a_resumed_training_may_be_given_more_steps(state):
     trainer.restore(state)
     train(trainer, pictures(RECIPE))
     assert trainer.step == 9
+
+
+@pytest.mark.parametrize(("clip_norm", "accepted"), [(1.0, True), (2.0, False)])
+def test_a_setting_that_a_state_is_too_old_to_hold_counts_as_its_default(state, clip_norm, accepted):
+    tensors, header = load_tensors(state)
+    del header["recipe"]["clip_norm"], header["config"]["dropout"]
+    save_tensors(state, tensors, header)
+    trainer = unet_trainer(replace(RECIPE, clip_norm=clip_norm))
+    if accepted:
+        trainer.restore(state)
+        assert trainer.step == 1
+    else:
+        with pytest.raises(CheckpointError, match=r"clip_norm = 1.0, not 2.0\.$"):
+            trainer.restore(state)
 
 
 # --- batches --------------------------------------------------------------------------------------------------------
