@@ -123,8 +123,8 @@ DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"cosine": cosine_density, "u
 
 def stratified(count: int, generator: torch.Generator) -> Tensor:
     """``count`` numbers in (0, 1), shape (B,), one in each of as many equal intervals (Kingma et al. 2021, appendix I.1)."""
-    offset = torch.rand((), generator=generator, dtype=torch.float64)
-    return (torch.arange(count, dtype=torch.float64) + offset) / count
+    kind = {"dtype": torch.float64, "device": generator.device}
+    return (torch.arange(count, **kind) + torch.rand((), generator=generator, **kind)) / count
 
 
 def loss(network: Network, prediction: Prediction, x0: Tensor, noise: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
@@ -134,8 +134,8 @@ def loss(network: Network, prediction: Prediction, x0: Tensor, noise: Tensor, lo
     return error.square().flatten(1).mean(1)
 
 
-def seeded(*key: int) -> torch.Generator:
-    """A CPU generator for a key of whole numbers from 0 to 2³² − 1, such as (seed, index).
+def seeded(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for a key of whole numbers from 0 to 2³² − 1, such as (seed, index).
 
     Different keys give unrelated streams, but for zeros at their end: (1,) and (1, 0) are one key.
     """
@@ -143,4 +143,4 @@ def seeded(*key: int) -> torch.Generator:
         if not 0 <= part < 2**32:
             raise ValueError(f"A generator's key holds {part}; its parts are whole numbers from 0 to {2**32 - 1}.")
     state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state)
+    return torch.Generator(device).manual_seed(state)

@@ -1,4 +1,4 @@
-"""The training loop as a generator, with EMA weights and an exact resume."""
+"""The training loop as a generator, with EMA weights and an exact resume, in one process or several."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from ddpm import process
+from ddpm import parallel, process
 from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import to_unit
 from ddpm.networks import MLPConfig, UNetConfig
-from ddpm.process import DENSITIES, LogSnrDensity, seeded
+from ddpm.process import DENSITIES, LogSnrDensity, Network, Prediction, seeded
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
 """step -> (x0 (B, *D) float32, label (B,) int64): the batch of that step, the same whenever it is asked for."""
@@ -43,42 +43,51 @@ class Recipe:
 
 
 class Progress(NamedTuple):
-    """After ``step`` steps: the mean loss of the batch just trained on."""
+    """After ``step`` steps: the mean loss of the batch just trained on, (), on its device, for which reading it waits."""
 
     step: int
-    loss: float
+    loss: Tensor
 
 
 class Trainer:
     """A network, its EMA copy, its optimizers and the step reached.
 
-    Every random draw of a step comes from (seed, step), so the step number is all the random state there is to save,
-    but for dropout's.
+    Every random draw of a step comes from (seed, step), so the step number is all the random state there is to save.
+    For dropout's, each step seeds torch's global generator. Of several processes each trains on its share of a batch,
+    and the first alone averages the weights; but for dropout they train as one process does. Raises ValueError if the
+    batch cannot be shared equally.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe):
+        if recipe.batch % parallel.size():
+            allowed = f"a multiple of {parallel.size()}, the number of processes"
+            raise ValueError(f"A batch is {recipe.batch} samples; it must be {allowed}.")
         # Channels-last is the faster layout for convolutions, and ConvMuon needs it to see them as matrices.
         self.network, self.recipe, self.step = network.to(memory_format=torch.channels_last), recipe, 0
         self.ema = {name: value.detach().clone() for name, value in network.named_parameters()}
         self.optimizers = _optimizers(network, recipe)
-        self.forward = torch.compile(network) if recipe.compile else network
+        together = parallel.together(network)
+        self.forward = torch.compile(together) if recipe.compile else together
 
     def run(self, draw: Draw) -> Iterator[Progress]:
         """Trains up to ``recipe.steps``, yielding after each step."""
         while self.step < self.recipe.steps:
             loss = self._train_one(*draw(self.step))
             self.step += 1
-            self._average()
+            if parallel.rank() == 0:
+                self._average()
             yield Progress(self.step, loss)
 
-    def _train_one(self, x0: Tensor, label: Tensor) -> float:
-        recipe, generator = self.recipe, seeded(self.recipe.seed, self.step)
-        device = next(self.network.parameters()).device
-        level = process.stratified(len(x0), generator)[torch.randperm(len(x0), generator=generator)]
-        noise = torch.randn(x0.shape, generator=generator)
-        hidden = torch.rand(len(x0), generator=generator) < recipe.label_dropout
+    def _train_one(self, x0: Tensor, label: Tensor) -> Tensor:
+        recipe, device = self.recipe, next(self.network.parameters()).device
+        generator = seeded(recipe.seed, self.step, device=device)
+        level = process.stratified(len(x0), generator)[torch.randperm(len(x0), generator=generator, device=device)]
+        noise = torch.randn(x0.shape, generator=generator, device=device)
+        hidden = torch.rand(len(x0), generator=generator, device=device) < recipe.label_dropout
+        x0, label = (value.to(device, non_blocking=True) for value in (x0, label))
         label = torch.where(hidden, self.network.config.num_classes, label)
-        inputs = (value.to(device, non_blocking=True) for value in (x0, noise, DENSITIES[recipe.density](level), label))
+        inputs = map(parallel.share, (x0, noise, DENSITIES[recipe.density](level), label))
+        torch.manual_seed(seeded(recipe.seed, self.step, _DROPOUT, parallel.rank()).initial_seed())
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
             loss = process.loss(self.forward, self.network.config.prediction, *inputs).mean()
         loss.backward()
@@ -88,7 +97,7 @@ class Trainer:
                 group["lr"] = rate(self.step, recipe) * group["initial_lr"]
             optimizer.step()
         self.network.zero_grad()
-        return loss.item()
+        return parallel.mean(loss.detach())
 
     def _average(self) -> None:
         """EMA whose memory grows with the step up to ``recipe.ema``, so the early average forgets the random start."""
@@ -105,7 +114,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Everything that ``restore`` needs to go on exactly, in one safetensors file."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.items()} | {"dropout": torch.get_rng_state()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
         for number, optimizer in enumerate(self.optimizers):
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{number}.{index}.{key}": value for key, value in state.items()}
@@ -129,7 +138,6 @@ class Trainer:
         self.network.load_state_dict(_below("network.", tensors))
         for name, value in _below("ema.", tensors).items():
             self.ema[name].copy_(value)
-        torch.set_rng_state(tensors["dropout"])
         for number, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in _below(f"optimizer.{number}.", tensors).items():
@@ -196,25 +204,28 @@ def _as_matrix(weight: Tensor) -> Tensor:
 def image_draw(images: Tensor, labels: Tensor, recipe: Recipe, flip: bool = False) -> Draw:
     """Batches of uint8 images (N, C, H, W) as x0, each epoch in a new order; ``flip`` mirrors half of them.
 
-    Raises ValueError if they are fewer than a batch.
+    They are drawn where the images lie. Raises ValueError if they are fewer than a batch.
     """
+    device = images.device
     if len(images) < recipe.batch:
         raise ValueError(f"A batch is {recipe.batch} images; it must be at most {len(images)}, all there are.")
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
         epoch, position = divmod(step, len(images) // recipe.batch)
-        order = torch.randperm(len(images), generator=seeded(recipe.seed, epoch, _ORDER))
+        order = torch.randperm(len(images), generator=seeded(recipe.seed, epoch, _ORDER, device=device), device=device)
         index = order[position * recipe.batch :][: recipe.batch]
         x0 = to_unit(images[index])
         if flip:
-            mirrored = torch.rand(len(x0), generator=seeded(recipe.seed, step, _FLIP)) < 0.5
+            mirrored = (
+                torch.rand(len(x0), generator=seeded(recipe.seed, step, _FLIP, device=device), device=device) < 0.5
+            )
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
         return x0.contiguous(memory_format=torch.channels_last), labels[index]
 
     return draw
 
 
-def toy_draw(points: Callable[[int, torch.Generator], Tensor], recipe: Recipe) -> Draw:
+def toy_draw(points: Callable[[int, Generator], Tensor], recipe: Recipe) -> Draw:
     """Fresh points of a toy distribution at every step; they have no label."""
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
@@ -224,7 +235,7 @@ def toy_draw(points: Callable[[int, torch.Generator], Tensor], recipe: Recipe) -
     return draw
 
 
-_ORDER, _FLIP = 1, 2
+_ORDER, _FLIP, _DROPOUT = 1, 2, 4
 """Third parts of the keys of generators, beside the step's own (seed, step)."""
 
 
@@ -233,7 +244,10 @@ def mean_loss(network: nn.Module, x0: Tensor, label: Tensor, recipe: Recipe, bat
     generator = seeded(recipe.seed, len(x0))
     log_snr = DENSITIES[recipe.density](process.stratified(len(x0), generator))
     noise = torch.randn(x0.shape, generator=generator)
-    device = next(network.parameters()).device
-    parts = zip(*(value.to(device).split(batch) for value in (x0, noise, log_snr, label)))
-    with torch.no_grad():
-        return torch.cat([process.loss(network, network.config.prediction, *part) for part in parts]).mean().item()
+    return _mean_loss(network, network.config.prediction, (x0, noise, log_snr, label), batch)
+
+
+@torch.no_grad()
+def _mean_loss(network: Network, prediction: Prediction, inputs: tuple[Tensor, ...], batch: int) -> float:
+    parts = zip(*(value.to(inputs[0].device).split(batch) for value in inputs))
+    return torch.cat([process.loss(network, prediction, *part) for part in parts]).mean().item()
