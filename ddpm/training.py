@@ -15,8 +15,10 @@ from torch import Generator, Tensor, nn
 from ddpm import parallel, process
 from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import to_unit
+from ddpm.denoiser import denoiser
 from ddpm.networks import MLPConfig, UNetConfig
 from ddpm.process import DENSITIES, LogSnrDensity, Network, Prediction, seeded
+from ddpm.schedule import Linear, grid
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
 """step -> (x0 (B, *D) float32, label (B,) int64): the batch of that step, the same whenever it is asked for."""
@@ -235,7 +237,7 @@ def toy_draw(points: Callable[[int, Generator], Tensor], recipe: Recipe) -> Draw
     return draw
 
 
-_ORDER, _FLIP, _DROPOUT = 1, 2, 4
+_ORDER, _FLIP, _DROPOUT, _SIMPLE = 1, 2, 4, 5
 """Third parts of the keys of generators, beside the step's own (seed, step)."""
 
 
@@ -245,6 +247,21 @@ def mean_loss(network: nn.Module, x0: Tensor, label: Tensor, recipe: Recipe, bat
     log_snr = DENSITIES[recipe.density](process.stratified(len(x0), generator))
     noise = torch.randn(x0.shape, generator=generator)
     return _mean_loss(network, network.config.prediction, (x0, noise, log_snr, label), batch)
+
+
+def simple_loss(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> float:
+    """The squared error of ε̂ over the linear schedule's 1,000 steps, the unit in which others quote their losses.
+
+    L_simple (Ho et al. 2020, eq. 14) on held-out x0 (N, *D), label (N,), over noise and steps as in ``mean_loss``.
+    """
+    generator = seeded(seed, len(x0), _SIMPLE)
+    log_snr = grid(Linear(), 1000)[(1000 * process.stratified(len(x0), generator)).long()]
+    noise = torch.randn(x0.shape, generator=generator)
+
+    def predicted(x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
+        return process.noise_from_x0(x, denoiser(network, label)(x, log_snr), log_snr)
+
+    return _mean_loss(predicted, "noise", (x0, noise, log_snr, label), batch)
 
 
 @torch.no_grad()

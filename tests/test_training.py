@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import TOYS, to_uint8, to_unit
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
-from ddpm.training import Recipe, Trainer, image_draw, mean_loss, rate, toy_draw
+from ddpm.schedule import Linear, alpha_bar, grid
+from ddpm.training import Recipe, Trainer, image_draw, mean_loss, rate, simple_loss, toy_draw
 
 POINTS = MLPConfig(shape=(2,), scale=0.55, width=32, depth=2)
 PICTURES = UNetConfig(shape=(1, 8, 8), num_classes=3, channels=(8, 16), blocks=(1, 1), embedding=16)
@@ -334,3 +335,19 @@ def test_the_mean_loss_is_the_same_at_every_call_and_for_any_batch_and_moves_no_
     torch.set_rng_state(before)
     mean_loss(network, *held_out, RECIPE)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_simple_loss_of_silence_is_the_mean_signal_left_over_the_thousand_linear_steps():
+    """With v̂ = 0 the error of ε̂ = σ x is α² ε − α σ x0: for x0 = ±1 of mean square α⁴ + α² σ² = ᾱ."""
+
+    class Silent(nn.Module):
+        config = SimpleNamespace(num_classes=0, prediction="v")
+
+        def forward(self, x, log_snr, label):
+            return torch.zeros_like(x)
+
+    x0 = torch.randint(2, (1000, 200), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    label = torch.zeros(1000, dtype=torch.long)
+    expected = alpha_bar(grid(Linear(), 1000)[:-1]).mean().item()
+    assert simple_loss(Silent(), x0, label) == pytest.approx(expected, abs=0.005)
+    assert simple_loss(Silent(), x0, label, batch=7) == pytest.approx(simple_loss(Silent(), x0, label), rel=1e-5)
