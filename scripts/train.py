@@ -1,6 +1,7 @@
 """Train one of the app's networks: python scripts/train.py mnist --data-dir DIR.
 
-Ctrl-C (or a kill) leaves a state in --state-dir from which --resume goes on, to the same weights.
+Ctrl-C (or a kill) leaves a state in --state-dir from which --resume goes on, to the same weights. On several GPUs:
+torchrun --nproc-per-node N scripts/train.py ..., which shares each batch among them.
 """
 
 from __future__ import annotations
@@ -8,19 +9,36 @@ from __future__ import annotations
 import argparse
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _root  # noqa: F401
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from ddpm import parallel
 from ddpm.checkpoint import CheckpointError, save_network
-from ddpm.data import IMAGES, TOYS, to_unit
+from ddpm.data import IMAGES, TOYS, to_uint8, to_unit
+from ddpm.denoiser import denoiser
 from ddpm.networks import NETWORKS, MLPConfig, UNetConfig
+from ddpm.plots import tile
 from ddpm.process import seeded
-from ddpm.training import Draw, Recipe, Trainer, image_draw, mean_loss, toy_draw
+from ddpm.sampling import dpm_solver, generators, normal
+from ddpm.schedule import Cosine, grid
+from ddpm.training import Draw, Progress, Recipe, Trainer, image_draw, mean_loss, simple_loss, toy_draw
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+HeldOut = tuple[Tensor, Tensor]
+"""x0 (N, *D) and label (N,) that no training sees."""
+
+LOG_EVERY = 10
+"""Steps between TensorBoard's entries, for each of which a GPU has to finish its work."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +73,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--state-dir", type=Path, default=Path("runs"), help="folder for the state to resume from")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --state-dir")
     parser.add_argument("--steps", type=_positive, help="train for so many batches instead of the recipe's number")
-    parser.add_argument("--batch", type=_positive, help="samples a batch")
+    parser.add_argument("--batch", type=_positive, help="samples a batch, of all processes together")
     parser.add_argument("--lr", type=float, help="highest learning rate")
     parser.add_argument("--matrix-lr", type=float, help="highest learning rate of Muon; 0 trains all with AdamW")
     parser.add_argument("--seed", type=int, help="seed of the weights and of every draw")
-    parser.add_argument("--save-every", type=_positive, default=500, help="steps between saved states")
+    parser.add_argument(
+        "--save-every", type=_positive, default=500, help="steps between saved states and held-out losses"
+    )
+    parser.add_argument("--sample-every", type=_positive, default=1000, help="steps between pictures in --state-dir")
+    parser.add_argument("--log-dir", type=_log_dir, help="folder for TensorBoard: losses, rates and pictures")
+    parser.add_argument("--measure", action="store_true", help="print the speed of ways to compute, and train nothing")
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
@@ -71,6 +94,14 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _log_dir(text: str) -> Path:
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError:
+        raise argparse.ArgumentTypeError("it needs the package tensorboard; pip install tensorboard") from None
+    return Path(text)
+
+
 def _device(text: str) -> str:
     try:
         torch.zeros(1, device=text)
@@ -79,14 +110,14 @@ def _device(text: str) -> str:
     return text
 
 
-def load(name: str, task: Task, data_dir: Path | None) -> tuple[Draw, tuple[Tensor, Tensor], list[str]]:
-    """The training batches, held-out (x0, label), and the names of the classes."""
+def load(name: str, task: Task, data_dir: Path | None, device: str) -> tuple[Draw, HeldOut, list[str]]:
+    """The training batches, the held-out data and the names of the classes; all images lie on ``device``."""
     if name in TOYS:
         held_out = TOYS[name](5000, seeded(task.recipe.seed, 0, 3))
-        return toy_draw(TOYS[name], task.recipe), (held_out, torch.zeros(5000, dtype=torch.long)), []
+        return toy_draw(TOYS[name], task.recipe), (held_out.to(device), torch.zeros(5000, dtype=torch.long)), []
     train, test = (IMAGES[name](data_dir, part) for part in (True, False))
-    draw = image_draw(train.images, train.labels, task.recipe, task.flip)
-    return draw, (to_unit(test.images[:2000]), test.labels[:2000]), list(train.names)
+    draw = image_draw(train.images.to(device), train.labels.to(device), task.recipe, task.flip)
+    return draw, (to_unit(test.images[:2000].to(device)), test.labels[:2000]), list(train.names)
 
 
 def main() -> None:
@@ -100,41 +131,137 @@ def main() -> None:
     task = replace(task, recipe=replace(task.recipe, **changes))
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    with parallel.joined(options.device) as device:
+        draw, held_out, names = load(options.name, task, options.data_dir, device)
+        if options.measure:
+            return measure(task, draw, device)
+        trainer = trainer_of(task, device)
+        state = options.state_dir / f"{options.name}.state.safetensors"
+        if options.resume:
+            trainer.restore(state)
+        train(trainer, draw, held_out, state, options)
+        if parallel.rank() == 0 and trainer.step >= task.recipe.steps:
+            finish(trainer, held_out, names, options)
 
-    draw, held_out, names = load(options.name, task, options.data_dir)
-    state = options.state_dir / f"{options.name}.state.safetensors"
+
+def trainer_of(task: Task, device: str) -> Trainer:
+    """A trainer of a fresh network, the same for the same seed."""
     torch.manual_seed(task.recipe.seed)
     network = next(module for config, module in NETWORKS.values() if config is type(task.config))(task.config)
-    trainer = Trainer(network.to(options.device), task.recipe)
-    if options.resume:
-        trainer.restore(state)
-    train(trainer, draw, held_out, state, options.save_every)
-    about = {"data": options.name, "names": names, "steps": trainer.step, "samples": trainer.step * task.recipe.batch}
-    path = options.out / f"{options.name}.safetensors"
-    save_network(path, trainer.averaged(), about, half=True)
-    print(f"Wrote {path}. Held-out loss {mean_loss(trainer.averaged(), *held_out, task.recipe):.5f}.")
+    return Trainer(network.to(device), task.recipe)
 
 
-def train(trainer: Trainer, draw: Draw, held_out: tuple[Tensor, Tensor], state: Path, save_every: int) -> None:
-    """Runs to the end with a progress bar; saves the state at intervals and, if interrupted, at the end of the step."""
-    recipe, smooth = trainer.recipe, None
-    begun, first = time.monotonic(), trainer.step
+def train(trainer: Trainer, draw: Draw, held_out: HeldOut, state: Path, options: argparse.Namespace) -> None:
+    """Runs to the end or, if any process is interrupted, to the end of its step; the first process shows and saves."""
+    recipe, first = trainer.recipe, parallel.rank() == 0
     interrupts: list[int] = []  # a step cut in two could not be resumed exactly
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: interrupts.append(number))
-    with tqdm(total=recipe.steps, initial=trainer.step, unit="batch", mininterval=1) as bar:
+    steps = watch(trainer, draw, held_out, state, options) if first else trainer.run(draw)
+    with closing(steps):
+        for step, _ in steps:
+            if parallel.anywhere(bool(interrupts)) and step < recipe.steps:
+                if first:
+                    trainer.save(state)
+                    raise SystemExit(f"Stopped at step {step}; go on with --resume.")
+                return
+
+
+def watch(
+    trainer: Trainer, draw: Draw, held_out: HeldOut, state: Path, options: argparse.Namespace
+) -> Iterator[Progress]:
+    """The steps of ``trainer``, shown by a progress bar and TensorBoard; keeps states and pictures at intervals."""
+    recipe, smooth, begun, first = trainer.recipe, None, time.monotonic(), trainer.step
+    with (
+        board(options, first) as log,
+        tqdm(total=recipe.steps, initial=first, unit="batch", mininterval=1) as bar,
+    ):
         for step, loss in trainer.run(draw):
-            smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
+            last = step == recipe.steps
+            smooth = loss if smooth is None else torch.lerp(smooth, loss, 0.02)
             speed = (step - first) * recipe.batch / (time.monotonic() - begun)
-            bar.set_postfix_str(f"loss {smooth:.4f}, {speed:.0f} samples/s", refresh=False)
-            bar.update()
-            if step % save_every == 0 or step == recipe.steps:
+            if bar.update() or last:
+                bar.set_postfix_str(f"loss {smooth:.4f}, {speed:.0f} samples/s")
+            if log and step % LOG_EVERY == 0:
+                log.add_scalar("loss/training", loss, step)
+                log.add_scalar("samples per second", speed, step)
+                log.add_scalar("learning rate", trainer.optimizers[0].param_groups[0]["lr"], step)
+            if step % options.save_every == 0 or last:
                 trainer.save(state)
-                bar.write(f"step {step}: held-out loss {mean_loss(trainer.averaged(), *held_out, recipe):.5f}")
-            if interrupts and step < recipe.steps:
-                trainer.save(state)
-                raise SystemExit(f"Stopped at step {step}; go on with --resume.")
+                held_out_loss = mean_loss(trainer.averaged(), *held_out, recipe)
+                bar.write(f"step {step}: held-out loss {held_out_loss:.5f}")
+                if log:
+                    log.add_scalar("loss/held-out", held_out_loss, step)
+            if trainer.network.config.num_classes and (step % options.sample_every == 0 or last):
+                pictures = one_of_each(trainer.averaged())
+                state.parent.mkdir(parents=True, exist_ok=True)
+                tile(pictures.numpy(), 4).save(state.with_name(f"{options.name}-{step:06}.png"))
+                if log:
+                    log.add_images("one of each class", pictures, step)
+            yield Progress(step, loss)
+
+
+def board(options: argparse.Namespace, step: int) -> AbstractContextManager[SummaryWriter | None]:
+    """TensorBoard's writer into --log-dir, after ``step`` steps; what an earlier training wrote beyond them is hidden."""
+    if options.log_dir is None:
+        return nullcontext()
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(options.log_dir / options.name), purge_step=step + 1)
+
+
+def one_of_each(network: nn.Module) -> Tensor:
+    """A sample of each class (N, C, H, W) uint8 by 20 steps of DPM-Solver++, from the same noise at every call."""
+    count, device = network.config.num_classes, next(network.parameters()).device
+    noise = normal(network.config.shape, generators(0, range(count))).to(device)
+    denoise = denoiser(network, torch.arange(count, device=device), clip=True)
+    for step in dpm_solver(denoise, grid(Cosine(), 20), noise):
+        x = step.x
+    return to_uint8(x).cpu()
+
+
+def finish(trainer: Trainer, held_out: HeldOut, names: list[str], options: argparse.Namespace) -> None:
+    """Writes the averaged network's checkpoint and says how good it is on held-out data."""
+    network, recipe = trainer.averaged(), trainer.recipe
+    about = {"data": options.name, "names": names, "steps": trainer.step, "samples": trainer.step * recipe.batch}
+    path = options.out / f"{options.name}.safetensors"
+    save_network(path, network, about, half=True)
+    ours = f"{network.config.prediction}-loss {mean_loss(network, *held_out, recipe):.5f}"
+    print(f"Wrote {path}. Held out: {ours}, eps-loss {simple_loss(network, *held_out):.5f} (as Ho et al. 2020).")
+
+
+def measure(task: Task, draw: Draw, device: str, seconds: float = 5) -> None:
+    """Prints how many samples a second a training takes, by number format and memory layout, compiled and not."""
+    if parallel.size() > 1:
+        raise ValueError(f"--measure is for one process, not {parallel.size()}; start it without torchrun.")
+
+    def contiguous(step: int) -> tuple[Tensor, Tensor]:
+        x0, label = draw(step)
+        return x0.contiguous(), label
+
+    for bfloat16, channels_last, compiled in (
+        (False, False, False), (False, True, False), (False, True, True), (True, True, False), (True, True, True),
+    ):  # fmt: skip
+        recipe = replace(task.recipe, steps=10**9, bfloat16=bfloat16, compile=compiled)
+        trainer = trainer_of(replace(task, recipe=recipe), device)
+        if not channels_last:  # Muon then misses the weights, but takes its time
+            trainer.network.to(memory_format=torch.contiguous_format)
+        way = ["bfloat16" if bfloat16 else "float32", "channels-last" if channels_last else "contiguous"]
+        way += ["compiled"] if compiled else []
+        print(f"{', '.join(way):35} {speed(trainer, draw if channels_last else contiguous, seconds):8.0f} samples/s")
+
+
+def speed(trainer: Trainer, draw: Draw, seconds: float) -> float:
+    """Samples a second over at least ``seconds``, after three steps that compile and warm up."""
+    progress = trainer.run(draw)
+    for _ in range(3):
+        next(progress).loss.item()
+    begun, first = time.monotonic(), trainer.step
+    while time.monotonic() < begun + seconds or trainer.step == first:
+        loss = next(progress).loss
+    loss.item()
+    return (trainer.step - first) * trainer.recipe.batch / (time.monotonic() - begun)
 
 
 if __name__ == "__main__":

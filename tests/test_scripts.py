@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_data import write_idx
+from test_training import PICTURES, RECIPE, pictures, unet_trainer
 
 from ddpm.checkpoint import load_network, load_projection, load_tensors, save_network
 from ddpm.data import to_uint8
@@ -111,8 +114,8 @@ def test_a_training_interrupted_within_a_step_and_resumed_ends_with_the_same_wei
     assert halved.checkpoint.read_bytes() == straight.checkpoint.read_bytes()
 
 
-def start(*arguments: object) -> subprocess.Popen:
-    command = [sys.executable, SCRIPTS / "train.py", "moons", "--steps", 10**6, *arguments]
+def start(*arguments: object, launcher: tuple[object, ...] = ()) -> subprocess.Popen:
+    command = [sys.executable, *launcher, SCRIPTS / "train.py", "moons", "--steps", 10**6, *arguments]
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -137,6 +140,22 @@ def test_ctrl_c_leaves_a_state_from_which_to_resume_and_one_sentence(call, tmp_p
     assert_refused(Outcome(process.returncode, "", err), "Stopped at step", "--resume")
     step = int(re.search(r"Stopped at step (\d+)", err)[1])
     assert load_tensors(state)[1]["step"] == step
+    assert call("train.py", "moons", "--steps", step + 2, "--resume", *arguments).status == 0
+    assert load_network(checkpoint).about["steps"] == step + 2
+
+
+def test_two_processes_that_are_interrupted_stop_at_the_same_step_from_which_one_can_resume(call, tmp_path):
+    checkpoint, state, arguments = folders(tmp_path)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    process = start("--save-every", 5, *arguments, launcher=torchrun)
+    try:
+        wait_for(state, process)
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    step = load_tensors(state)[1]["step"]
+    assert re.findall(r"Stopped at step (\d+)", err) == [str(step)]
     assert call("train.py", "moons", "--steps", step + 2, "--resume", *arguments).status == 0
     assert load_network(checkpoint).about["steps"] == step + 2
 
@@ -187,6 +206,56 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_half_file(call, tmp_p
     outcome = call("train.py", "moons", "--steps", 2, *folders(tmp_path).arguments)
     assert_refused(outcome, "train.py: ", "No space left on device")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_tensorboard_shows_how_a_training_and_its_resumption_went(call, tmp_path):
+    arguments = [*folders(tmp_path).arguments, "--log-dir", tmp_path / "log", "--save-every", 10]
+    for steps, resume in ((20, []), (40, ["--resume"])):
+        outcome = call("train.py", "moons", "--steps", steps, *resume, *arguments)
+        assert outcome.status == 0
+    log = EventAccumulator(str(tmp_path / "log" / "moons")).Reload()
+    curves = {name: [event.step for event in log.Scalars(name)] for name in log.Tags()["scalars"]}
+    names = ("loss/training", "loss/held-out", "learning rate", "samples per second")
+    assert curves == {name: [10, 20, 30, 40] for name in names}
+    assert f"step 40: held-out loss {log.Scalars('loss/held-out')[-1].value:.5f}" in outcome.out
+
+
+def test_a_missing_tensorboard_is_told_before_the_training(call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    outcome = call("train.py", "moons", "--log-dir", tmp_path / "log", *folders(tmp_path).arguments)
+    assert_refused(outcome, "--log-dir", "pip install tensorboard")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def train_script(monkeypatch):
+    """What scripts/train.py defines."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return Namespace(**runpy.run_path(str(SCRIPTS / "train.py")))
+
+
+def test_a_picture_of_each_class_is_kept_at_intervals_and_at_the_end(train_script, tmp_path):
+    trainer, state = unet_trainer(), tmp_path / "new" / "tiny.state"
+    held_out = torch.zeros(2, *PICTURES.shape), torch.zeros(2, dtype=torch.long)
+    options = Namespace(name="tiny", save_every=100, sample_every=4, log_dir=tmp_path / "log")
+    steps = [step for step, _ in train_script.watch(trainer, pictures(RECIPE), held_out, state, options)]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert sorted(path.name for path in state.parent.glob("*.png")) == ["tiny-000004.png", "tiny-000006.png"]
+    drawn = train_script.one_of_each(trainer.averaged())
+    assert drawn.shape == (PICTURES.num_classes, *PICTURES.shape)
+    assert np.array_equal(np.asarray(Image.open(state.parent / "tiny-000006.png")), np.asarray(tile(drawn.numpy(), 4)))
+    log = EventAccumulator(str(tmp_path / "log" / "tiny")).Reload()
+    assert [event.step for event in log.Images("one of each class")] == [4, 6]
+
+
+def test_the_speed_of_each_way_to_compute_is_printed(train_script, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "compile", lambda network: network)
+    task = train_script.Task(PICTURES, RECIPE)
+    with torch.random.fork_rng():
+        train_script.measure(task, pictures(RECIPE), "cpu", seconds=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len({line.rsplit(maxsplit=2)[0] for line in lines}) == len(lines) == 5
+    assert all(re.fullmatch(r"(bfloat16|float32), .* [1-9]\d* samples/s", line) for line in lines)
 
 
 # --- a small MNIST --------------------------------------------------------------------------------------------------
