@@ -218,9 +218,8 @@ def image_draw(images: Tensor, labels: Tensor, recipe: Recipe, flip: bool = Fals
         index = order[position * recipe.batch :][: recipe.batch]
         x0 = to_unit(images[index])
         if flip:
-            mirrored = (
-                torch.rand(len(x0), generator=seeded(recipe.seed, step, _FLIP, device=device), device=device) < 0.5
-            )
+            coins = seeded(recipe.seed, step, _FLIP, device=device)
+            mirrored = torch.rand(len(x0), generator=coins, device=device) < 0.5
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
         return x0.contiguous(memory_format=torch.channels_last), labels[index]
 

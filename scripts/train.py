@@ -249,7 +249,8 @@ def measure(task: Task, draw: Draw, device: str, seconds: float = 5) -> None:
             trainer.network.to(memory_format=torch.contiguous_format)
         way = ["bfloat16" if bfloat16 else "float32", "channels-last" if channels_last else "contiguous"]
         way += ["compiled"] if compiled else []
-        print(f"{', '.join(way):35} {speed(trainer, draw if channels_last else contiguous, seconds):8.0f} samples/s")
+        reached = speed(trainer, draw if channels_last else contiguous, seconds)
+        print(f"{', '.join(way):35} {reached:8.0f} samples/s", flush=True)
 
 
 def speed(trainer: Trainer, draw: Draw, seconds: float) -> float:
