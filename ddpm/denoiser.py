@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ddpm.process import Denoise, x0_from
+from ddpm.process import Denoise, Network, x0_from
 
 
-def denoiser(network: torch.nn.Module, label: Tensor, guidance: float = 0.0, clip: bool = False) -> Denoise:
-    """The denoiser of ``network`` for the labels (B,) int64 of a batch, or (1,) for one that all rows have.
+@dataclass(frozen=True)
+class Guided:
+    """What a network of ``config`` must be asked, and how x̂0 follows from its answer, for the labels (B,) of a batch.
 
-    With one label and one λ the network works out its condition once: for points, half of the work.
     Guidance w is (1 + w) ε̂(x, label) − w ε̂(x, no label) (Ho & Salimans 2022, eq. 6), computed in one batch of
     2 B rows; w = 0 costs nothing. It is applied to x̂0, which is the same: at a given x, ε̂ is affine in x̂0 and the
     weights sum to 1. ``clip`` limits x̂0 to [−1, 1], the range of images (Ho et al. 2020, section 3.2).
     """
-    to_x0 = x0_from(network.config.prediction)
-    no_label = torch.full_like(label, network.config.num_classes)
 
-    def predict(x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
-        return to_x0(x, network(x, log_snr.to(x).expand(len(label)), label), log_snr)
+    config: Any
+    label: Tensor
+    guidance: float = 0.0
+    clip: bool = False
 
-    def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
-        if guidance == 0 or bool((label == no_label).all()):
-            x0 = predict(x, log_snr, label)
+    @property
+    def no_label(self) -> Tensor:
+        return torch.full_like(self.label, self.config.num_classes)
+
+    @property
+    def doubled(self) -> bool:
+        """Whether the network is asked about every row twice, with its label and without."""
+        return self.guidance != 0 and not torch.equal(self.label, self.no_label)
+
+    def rows(self, x: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The network's arguments for x (B, *D) at log_snr (B,) or (): x, log_snr and label of B or 2 B rows."""
+        log_snr = log_snr.to(x).expand(len(x))
+        if not self.doubled:
+            return x, log_snr, self.label.expand(len(x))
+        return torch.cat([x, x]), log_snr.repeat(2), torch.cat([self.label, self.no_label])
+
+    def x0(self, x: Tensor, log_snr: Tensor, output: Tensor) -> Tensor:
+        """x̂0 (B, *D) from what the network answered to ``rows``."""
+        to_x0 = x0_from(self.config.prediction)
+        if self.doubled:
+            conditional, free = (to_x0(x, part, log_snr) for part in output.chunk(2))
+            x0 = torch.lerp(free, conditional, 1 + self.guidance)
         else:
-            both = predict(torch.cat([x, x]), log_snr.expand(len(x)).repeat(2), torch.cat([label, no_label]))
-            conditional, free = both.chunk(2)
-            x0 = torch.lerp(free, conditional, 1 + guidance)
-        return x0.clamp(-1, 1) if clip else x0
+            x0 = to_x0(x, output, log_snr)
+        return x0.clamp(-1, 1) if self.clip else x0
 
-    return denoise
+
+def denoiser(network: Network, label: Tensor, guidance: float = 0.0, clip: bool = False) -> Denoise:
+    """The denoiser of ``network``, called as ``Guided`` says, for the labels (B,) int64 of a batch."""
+    guided = Guided(network.config, label, guidance, clip)
+    return lambda x, log_snr: guided.x0(x, log_snr, network(*guided.rows(x, log_snr)))

@@ -19,7 +19,7 @@ from ddpm.evaluate import sliced_wasserstein
 from ddpm.exact import gaussian_mixture, gaussian_mixture_density
 from ddpm.process import seeded
 from ddpm.run import shown
-from ddpm.sampling import SAMPLERS, Step, diffuse, jump
+from ddpm.sampling import SAMPLERS, Step, diffuse, follow, jump
 from ddpm.schedule import SCHEDULES, Constant, Cosine, Polynomial, Schedule, Sigmoid, alpha_bar, grid
 from ddpm.settings import Choice, Number, Setting, Settings
 
@@ -242,7 +242,7 @@ def _states(plane: Plane, denoise: Denoise) -> Iterator[Step]:
         if plane.direction == "jump":
             states = jump(draw(plane, plane.count, _START, plane.seed)[None], levels, noise)
         else:
-            states = SAMPLERS[plane.sampler](_together(denoise), levels, noise, plane.eta, generators)
+            states = follow(SAMPLERS[plane.sampler](levels, noise, plane.eta, generators), _together(denoise))
     for step in states:
         yield step._replace(x=step.x[0], x0=step.x0[0])
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
-from ddpm import sampling
-from ddpm.denoiser import denoiser
-from ddpm.sampling import SAMPLERS, Step, normal
+from ddpm.denoiser import Guided
+from ddpm.networks import UNetConfig
+from ddpm.process import Network
+from ddpm.sampling import SAMPLERS, Path, Step, follow, generators, normal
 from ddpm.schedule import SCHEDULES, grid
 from ddpm.settings import Choice, Number, Setting, Settings
 
@@ -73,13 +73,18 @@ class Run(Settings):
         return (len(classes) if self.label == ANY else classes.index(self.label),) * self.count
 
 
-def perform(run: Run, network: nn.Module) -> Iterator[Step]:
+def begin(run: Run, config: UNetConfig) -> tuple[Path, Guided]:
+    """The sampler of ``run`` and who answers it with a network of ``config``."""
+    own = generators(run.seed, range(run.count))
+    noise, levels = normal(config.shape, own), grid(SCHEDULES[run.schedule](), run.steps)
+    path = SAMPLERS[run.sampler](levels, noise, run.eta, own)
+    return path, Guided(config, torch.tensor(run.labels), run.guidance, clip=True)
+
+
+def perform(run: Run, network: Network) -> Iterator[Step]:
     """The T + 1 states of ``run`` on ``network``, each with x and x0 of shape (count, *D)."""
-    generators = sampling.generators(run.seed, range(run.count))
-    noise = normal(network.config.shape, generators)
-    denoise = denoiser(network, torch.tensor(run.labels), run.guidance, clip=True)
-    log_snrs = grid(SCHEDULES[run.schedule](), run.steps)
-    return SAMPLERS[run.sampler](denoise, log_snrs, noise, run.eta, generators)
+    path, guided = begin(run, network.config)
+    return follow(path, lambda x, log_snr: guided.x0(x, log_snr, network(*guided.rows(x, log_snr))))
 
 
 def shown(steps: int, most: int = 100) -> frozenset[int]:

@@ -1,15 +1,14 @@
-"""Samplers as generators that yield every step of the reverse process."""
+"""Samplers as generators that ask for x̂0, and the states of the reverse process that follow from the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from ddpm.denoiser import Denoise
-from ddpm.process import add_noise, like, noise_from_x0, posterior, seeded, transition, x0_from_noise
+from ddpm.process import Denoise, add_noise, like, noise_from_x0, posterior, seeded, transition, x0_from_noise
 from ddpm.schedule import betas
 
 
@@ -25,54 +24,62 @@ class Step(NamedTuple):
     x0: Tensor
 
 
-def generators(seed: int, indices: Iterable[int]) -> list[Generator]:
+def generators(seed: int, indices: Iterable[int]) -> list[torch.Generator]:
     """One generator a sample, so that sample ``index`` of ``seed`` is the same in any batch."""
     return [seeded(seed, index) for index in indices]
 
 
-def normal(shape: tuple[int, ...], generators: list[Generator]) -> Tensor:
+def normal(shape: tuple[int, ...], generators: list[torch.Generator]) -> Tensor:
     """Standard normal noise of shape (B, *shape), row b drawn on the CPU from generator b."""
     return torch.stack([torch.randn(shape, generator=g) for g in generators])
 
 
-@torch.no_grad()
-def sample(
-    denoise: Denoise, grid: Tensor, noise: Tensor, *, eta: float = 1.0, generators: list[Generator] | None = None
-) -> Iterator[Step]:
-    """The T + 1 states of a run from ``noise`` (B, *D) along ``grid`` (T + 1,).
+class Query(NamedTuple):
+    """A sampler's question: what is x̂0, as seen from x (B, *D) at ``log_snr``?
 
-    η = 1 is DDPM (Ho et al. 2020, algorithm 2, with the posterior variance), η = 0 is DDIM (Song et al. 2021, eq. 12).
-    ``generators`` gives each row its own noise; it is not needed at η = 0. Raises ValueError if it is missing.
+    ``index`` counts the states of a run down from T to 0, where x is clean and there is nothing to ask; it is None
+    within a step.
     """
-    if eta > 0 and len(grid) > 2 and generators is None:
+
+    index: int | None
+    log_snr: Tensor
+    x: Tensor
+
+
+Path = Generator[Query, Tensor, None]
+"""A sampler under way: it asks and is sent x̂0. Whoever answers may do so for many samplers in one forward pass."""
+
+
+def ddim(grid: Tensor, noise: Tensor, eta: float, own: list[torch.Generator] | None) -> Path:
+    """η = 1 is DDPM (Ho et al. 2020, algorithm 2, with the posterior variance), η = 0 is DDIM (Song et al. 2021, eq. 12).
+
+    ``own`` gives each row its noise; it is not needed at η = 0. Raises ValueError if it is missing.
+    """
+    if eta > 0 and len(grid) > 2 and own is None:
         raise ValueError(f"η is {eta}; above 0 the sampler draws noise and needs one generator a row.")
     x, steps = noise, len(grid) - 1
     for k in range(steps):
-        x0 = denoise(x, grid[k])
-        yield Step(steps - k, grid[k], x, x0)
+        x0 = yield Query(steps - k, grid[k], x)
         mean, std = posterior(x, x0, grid[k], grid[k + 1], eta)
-        x = mean + std * normal(tuple(x.shape[1:]), generators).to(x) if eta > 0 and k < steps - 1 else mean
-    yield Step(0, grid[-1], x, x)
+        x = mean + std * normal(tuple(x.shape[1:]), own).to(x) if eta > 0 and k < steps - 1 else mean
+    yield Query(0, grid[-1], x)
 
 
-@torch.no_grad()
-def ancestral(denoise: Denoise, grid: Tensor, noise: Tensor, generators: list[Generator]) -> Iterator[Step]:
+def ancestral(grid: Tensor, noise: Tensor, own: list[torch.Generator]) -> Path:
     """DDPM with the variance σ² = β_t instead of the posterior's, as the first papers have it.
 
     The other choice of Ho et al. 2020, section 3.2: right for data that is N(0, 1) itself; the mean is eq. 7 as ever.
     """
     x, steps, variance = noise, len(grid) - 1, betas(grid)
     for k in range(steps):
-        x0 = denoise(x, grid[k])
-        yield Step(steps - k, grid[k], x, x0)
+        x0 = yield Query(steps - k, grid[k], x)
         x, _ = posterior(x, x0, grid[k], grid[k + 1])
         if k < steps - 1:
-            x = x + like(variance[k].sqrt(), x) * normal(tuple(x.shape[1:]), generators).to(x)
-    yield Step(0, grid[-1], x, x)
+            x = x + like(variance[k].sqrt(), x) * normal(tuple(x.shape[1:]), own).to(x)
+    yield Query(0, grid[-1], x)
 
 
-@torch.no_grad()
-def dpm_solver(denoise: Denoise, grid: Tensor, noise: Tensor) -> Iterator[Step]:
+def dpm_solver(grid: Tensor, noise: Tensor) -> Path:
     """DPM-Solver++(2M) (Lu et al. 2022, "DPM-Solver++", algorithm 2): second order at one evaluation a step.
 
     A DDIM step to a x̂0 that is extrapolated to the middle of the step, in λ, from the last two predictions. The first
@@ -80,19 +87,17 @@ def dpm_solver(denoise: Denoise, grid: Tensor, noise: Tensor) -> Iterator[Step]:
     """
     x, steps, before = noise, len(grid) - 1, None
     for k in range(steps):
-        x0 = denoise(x, grid[k])
-        yield Step(steps - k, grid[k], x, x0)
+        x0 = yield Query(steps - k, grid[k], x)
         ahead = x0
         if before is not None and grid[k + 1].isfinite():
             ratio = (grid[k + 1] - grid[k]) / (grid[k] - grid[k - 1])
             ahead = x0 + like(ratio / 2, x) * (x0 - before)
         x, _ = posterior(x, ahead, grid[k], grid[k + 1], eta=0)
         before = x0
-    yield Step(0, grid[-1], x, x)
+    yield Query(0, grid[-1], x)
 
 
-@torch.no_grad()
-def heun(denoise: Denoise, grid: Tensor, noise: Tensor) -> Iterator[Step]:
+def heun(grid: Tensor, noise: Tensor) -> Path:
     """Heun's method (Karras et al. 2022, algorithm 1): second order at two evaluations a step, but for the last.
 
     DDIM is Euler's method for d(x / α) / d(σ / α) = ε̂; this takes the mean of ε̂ at both ends of the step.
@@ -100,18 +105,49 @@ def heun(denoise: Denoise, grid: Tensor, noise: Tensor) -> Iterator[Step]:
     x, steps = noise, len(grid) - 1
     for k in range(steps):
         t, s = grid[k], grid[k + 1]
-        x0 = denoise(x, t)
-        yield Step(steps - k, t, x, x0)
+        x0 = yield Query(steps - k, t, x)
         there, _ = posterior(x, x0, t, s, eta=0)
         if s.isfinite():
-            slope = (noise_from_x0(x, x0, t) + noise_from_x0(there, denoise(there, s), s)) / 2
+            x0_there = yield Query(None, s, there)
+            slope = (noise_from_x0(x, x0, t) + noise_from_x0(there, x0_there, s)) / 2
             there, _ = posterior(x, x0_from_noise(x, slope, t), t, s, eta=0)
         x = there
-    yield Step(0, grid[-1], x, x)
+    yield Query(0, grid[-1], x)
+
+
+SAMPLERS: dict[str, Callable[[Tensor, Tensor, float, list[torch.Generator]], Path]] = {
+    "ddim": ddim,
+    "ddpm-beta": lambda grid, noise, eta, own: ancestral(grid, noise, own),
+    "dpm-solver++": lambda grid, noise, eta, own: dpm_solver(grid, noise),
+    "heun": lambda grid, noise, eta, own: heun(grid, noise),
+}
+"""The samplers offered by name: (grid (T + 1,), noise (B, *D), eta, one generator a row). Only "ddim" reads η."""
 
 
 @torch.no_grad()
-def diffuse(x0: Tensor, grid: Tensor, generators: list[Generator]) -> Iterator[Step]:
+def follow(path: Path, denoise: Denoise) -> Iterator[Step]:
+    """The T + 1 states of a run along ``path`` when ``denoise`` answers its queries."""
+    query = next(path)
+    while query.index != 0:
+        x0 = denoise(query.x, query.log_snr)
+        if query.index is not None:
+            yield Step(*query, x0)
+        query = path.send(x0)
+    yield Step(*query, query.x)
+
+
+def sample(
+    denoise: Denoise, grid: Tensor, noise: Tensor, *, eta: float = 1.0, generators: list[torch.Generator] | None = None
+) -> Iterator[Step]:
+    """The T + 1 states of a run from ``noise`` (B, *D) along ``grid`` (T + 1,): DDPM at η = 1, DDIM at η = 0.
+
+    Raises ValueError if η > 0 and the rows have no ``generators``.
+    """
+    return follow(ddim(grid, noise, eta, generators), denoise)
+
+
+@torch.no_grad()
+def diffuse(x0: Tensor, grid: Tensor, generators: list[torch.Generator]) -> Iterator[Step]:
     """The forward process as a Markov chain (Ho et al. 2020, eq. 2): the T + 1 states from x0 (B, *D) to index T.
 
     It runs backwards along ``grid`` (T + 1,), with fresh noise in every step.
@@ -129,15 +165,3 @@ def jump(x0: Tensor, grid: Tensor, noise: Tensor) -> Iterator[Step]:
     """The same states, each in one jump from x0 (Ho et al. 2020, eq. 4), with the same noise (B, *D) at every level."""
     for index, level in enumerate(grid.flip(0)):
         yield Step(index, level, add_noise(x0, noise, level), x0)
-
-
-Sampler = Callable[[Denoise, Tensor, Tensor, float, list[Generator]], Iterator[Step]]
-"""(denoise, grid, noise, eta, one generator a row) -> the states of a run."""
-
-SAMPLERS: dict[str, Sampler] = {
-    "ddim": lambda denoise, grid, noise, eta, own: sample(denoise, grid, noise, eta=eta, generators=own),
-    "ddpm-beta": lambda denoise, grid, noise, eta, own: ancestral(denoise, grid, noise, own),
-    "dpm-solver++": lambda denoise, grid, noise, eta, own: dpm_solver(denoise, grid, noise),
-    "heun": lambda denoise, grid, noise, eta, own: heun(denoise, grid, noise),
-}
-"""The samplers offered by name. Only "ddim" reads η: it is DDIM at 0 and DDPM at 1."""

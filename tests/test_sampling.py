@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from ddpm.denoiser import denoiser
 from ddpm.exact import gaussian_mixture
 from ddpm.networks import UNet, UNetConfig
 from ddpm.process import x0_from_noise
-from ddpm.sampling import SAMPLERS, ancestral, diffuse, dpm_solver, generators, heun, jump, normal, sample
+from ddpm.sampling import SAMPLERS, ancestral, ddim, diffuse, dpm_solver, follow, generators, heun, jump, normal, sample
 from ddpm.schedule import Cosine, Linear, Table, alpha, grid, sigma
 
 STD = 0.5
@@ -110,29 +111,25 @@ def flow_error(sampler, steps):
     """
     levels = torch.linspace(-4, 4, steps + 1, dtype=torch.float64)
     start, end = (alpha(level) ** 2 * STD**2 + sigma(level) ** 2 for level in (levels[0], levels[-1]))
-    found = last(sampler(gaussian, levels, torch.ones(1, 1, dtype=torch.float64))).x
+    found = last(follow(sampler(levels, torch.ones(1, 1, dtype=torch.float64)), gaussian)).x
     return (found - (end / start).sqrt()).abs().item()
 
 
-def ddim(denoise, levels, noise):
-    return sample(denoise, levels, noise, eta=0)
-
-
-@pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (dpm_solver, 2), (heun, 2)])
+@pytest.mark.parametrize(("sampler", "order"), [(partial(ddim, eta=0, own=None), 1), (dpm_solver, 2), (heun, 2)])
 def test_halving_the_steps_divides_the_error_by_two_to_the_order(sampler, order):
     assert flow_error(sampler, 200) / flow_error(sampler, 400) == pytest.approx(2**order, rel=0.05)
 
 
 @every_sampler
 def test_many_steps_of_every_sampler_give_gaussian_samples_the_deviation_of_the_data(monkeypatch, name):
-    weights = last(SAMPLERS[name](gaussian, grid(Cosine(), 1000), unit_noise(1000, monkeypatch), 1.0, [])).x
+    weights = last(follow(SAMPLERS[name](grid(Cosine(), 1000), unit_noise(1000, monkeypatch), 1.0, []), gaussian)).x
     assert weights.square().sum().sqrt().item() == pytest.approx(STD, rel=0.02)
 
 
 @every_sampler
 def test_every_sampler_yields_T_plus_1_states_down_to_the_clean_sample(name):
     levels, noise = grid(Linear(), 4), normal((1,), generators(0, [0]))
-    states = list(SAMPLERS[name](gaussian, levels, noise, 1.0, generators(1, [0])))
+    states = list(follow(SAMPLERS[name](levels, noise, 1.0, generators(1, [0])), gaussian))
     assert [state.index for state in states] == [4, 3, 2, 1, 0]
     assert torch.equal(states[0].x, noise)
     assert all(torch.equal(state.x0, gaussian(state.x, state.log_snr)) for state in states[:-1])
@@ -142,7 +139,7 @@ def test_every_sampler_yields_T_plus_1_states_down_to_the_clean_sample(name):
 @every_sampler
 def test_one_step_of_every_sampler_returns_the_posterior_mean_of_the_noise(name):
     noise, levels = normal((1,), generators(0, [0, 1])), grid(Linear(), 1)
-    assert torch.equal(last(SAMPLERS[name](gaussian, levels, noise, 1.0, [])).x, gaussian(noise, levels[0]))
+    assert torch.equal(last(follow(SAMPLERS[name](levels, noise, 1.0, []), gaussian)).x, gaussian(noise, levels[0]))
 
 
 # --- diffusers as an independent implementation -----------------------------------------------------------------------
@@ -198,7 +195,7 @@ def test_with_the_variance_beta_every_step_is_that_of_diffusers(betas):
     theirs.set_timesteps(len(betas))
     noise, source, own = torch.ones(SHAPE), torch.Generator().manual_seed(SEED), torch.Generator().manual_seed(SEED)
     levels = grid(Table(tuple(betas)), len(betas))
-    for before, after in pairwise(ancestral(noise_denoiser, levels, noise, [own])):
+    for before, after in pairwise(follow(ancestral(levels, noise, [own]), noise_denoiser)):
         step = theirs.step(predicted_noise(before.x), before.index - 1, before.x, generator=source)
         assert_close(after.x, step.prev_sample, atol=1e-5, rtol=1e-5)
 
@@ -208,7 +205,9 @@ def test_every_step_is_the_multistep_dpm_solver_step_of_diffusers():
     theirs = DPMSolverMultistepScheduler(len(betas), trained_betas=betas, timestep_spacing="trailing")
     theirs.set_timesteps(len(betas))
     levels, noise = grid(Table(tuple(betas)), len(betas)), torch.linspace(-2, 2, 20).reshape(SHAPE)
-    for t, (before, after) in zip(theirs.timesteps, pairwise(dpm_solver(noise_denoiser, levels, noise)), strict=True):
+    for t, (before, after) in zip(
+        theirs.timesteps, pairwise(follow(dpm_solver(levels, noise), noise_denoiser)), strict=True
+    ):
         step = theirs.step(predicted_noise(before.x), t, before.x).prev_sample
         assert_close(after.x, step, atol=1e-4, rtol=1e-4)
 
@@ -219,7 +218,7 @@ def test_every_step_is_the_heun_step_of_diffusers():
     theirs.set_timesteps(len(betas))
     levels, noise = grid(Table(tuple(betas)), len(betas)), torch.linspace(-2, 2, 20).reshape(SHAPE)
     times = iter(theirs.timesteps)
-    for before, after in pairwise(heun(noise_denoiser, levels, noise)):
+    for before, after in pairwise(follow(heun(levels, noise), noise_denoiser)):
         # Theirs works on x / α and takes a step in two calls.
         scaled = before.x / alpha(before.log_snr).float()
         for _ in range(2 if after.log_snr.isfinite() else 1):
