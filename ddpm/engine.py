@@ -1,6 +1,8 @@
-"""Carries out many visitors' work at once: one thread owns torch, takes a step of each job in turn, and hands on frames.
+"""Carries out many visitors' work at once: one thread owns torch, batches what they ask the networks, hands on frames.
 
-A job is an iterator: each ``next`` is one step, and yields a frame to show, or None if the step shows nothing.
+A job is a generator. It yields a frame to show, None for a step that shows nothing, or a ``Forward``, which the engine
+answers with the network's output: rows of different jobs, at different steps, schedules, labels and guidance, go
+through the network in one batch, since each row carries its own noise level.
 """
 
 from __future__ import annotations
@@ -9,17 +11,35 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor
 
-from ddpm.run import Run, perform, shown
+from ddpm.process import Network
+from ddpm.run import Run, begin, shown
 from ddpm.sampling import Step
 from ddpm.schedule import alpha_bar
 
 log = logging.getLogger(__name__)
+
+BATCH = 16
+"""Rows of a forward pass: on two cores more are hardly cheaper a row, and the next visitor waits for them."""
+
+
+class Forward(NamedTuple):
+    """What a job asks: the output of ``network`` for x (B, *D), log_snr (B,) and label (B,)."""
+
+    network: Network
+    x: Tensor
+    log_snr: Tensor
+    label: Tensor
+
+
+Work = Generator[Any, Tensor | None, None]
+"""A job's generator: yields frames, None or ``Forward``s, and is sent the output (B, *D) of the last ``Forward``."""
 
 _END = object()
 
@@ -27,8 +47,12 @@ _END = object()
 class Job:
     """Work under way, as its owner sees it: an asynchronous stream of frames that ends early once it is stopped."""
 
-    def __init__(self, steps: Iterator[Any | None], owner: str):
-        self.steps, self.owner, self.stopped = steps, owner, threading.Event()
+    def __init__(self, work: Work, owner: str):
+        self.work, self.owner, self.stopped = work, owner, threading.Event()
+        self.asked: Forward | None = None
+        self.answers: list[Tensor] = []
+        self.served = 0
+        """Rows computed for it: the engine serves those first who have had fewest."""
         self._loop, self._frames = asyncio.get_running_loop(), asyncio.Queue()
 
     async def next(self) -> Any | None:
@@ -39,26 +63,33 @@ class Job:
         return frame
 
     def put(self, frame: Any | Exception | None) -> None:
-        """Called by the engine's thread; a loop that has closed has nobody left to tell, so the run ends."""
+        """Called by the engine's thread; a loop that has closed has nobody left to tell, so the job ends."""
         try:
             self._loop.call_soon_threadsafe(self._frames.put_nowait, frame)
         except RuntimeError:
             self.stopped.set()
 
+    @property
+    def missing(self) -> int:
+        """How many rows of what it asked are not computed yet."""
+        return len(self.asked.x) - sum(map(len, self.answers)) if self.asked else 0
+
 
 class Engine:
-    """One job an owner: a new one replaces the old."""
+    """One job an owner: a new one replaces the old. ``batch`` is the most rows of a forward pass."""
 
-    def __init__(self):
+    def __init__(self, batch: int = BATCH):
+        self._batch = batch
         self._jobs: list[Job] = []
         self._changed = threading.Condition()
-        threading.Thread(target=self._work, name="engine", daemon=True).start()
+        threading.Thread(target=self._run, name="engine", daemon=True).start()
 
-    def submit(self, steps: Iterator[Any | None], owner: str) -> Job:
+    def submit(self, work: Work, owner: str) -> Job:
         """Starts the work; must be called on the event loop that will await its frames."""
         self.stop(owner)
-        job = Job(steps, owner)
+        job = Job(work, owner)
         with self._changed:
+            job.served = min((other.served for other in self._jobs), default=0)
             self._jobs.append(job)
             self._changed.notify()
         return job
@@ -79,26 +110,71 @@ class Engine:
         with self._changed:
             return len(self._jobs)
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs)
                 jobs = list(self._jobs)
-            ended = [job for job in jobs if not _advance(job)]
+            ended = {job for job in jobs if job.stopped.is_set() or not job.missing and not _advance(job)}
+            ended |= _serve([job for job in jobs if job not in ended and job.asked], self._batch)
+            for job in ended:
+                job.work.close()
+                job.put(None)
             with self._changed:
                 self._jobs = [job for job in self._jobs if job not in ended]
 
 
 def _advance(job: Job) -> bool:
-    """Takes one step of ``job`` and says whether more are to come."""
+    """Takes ``job`` to its next question, or by one step if it asks nothing; says whether more is to come."""
+    answer = torch.cat(job.answers) if job.asked else None
+    job.asked, job.answers = None, []
     try:
-        frame = _END if job.stopped.is_set() else next(job.steps, _END)
+        said = job.work.send(answer)
+        while answer is not None and said is not None and not isinstance(said, Forward):
+            job.put(said)
+            said = job.work.send(None)
+    except StopIteration:
+        return False
     except Exception as error:
         log.exception("The work of %s failed", job.owner)
-        frame = error
-    if frame is not None:
-        job.put(None if frame is _END else frame)
-    return frame is not _END and not isinstance(frame, Exception)
+        job.put(error)
+        return False
+    if isinstance(said, Forward):
+        job.asked = said
+    elif said is not None:
+        job.put(said)
+    return True
+
+
+@torch.inference_mode()
+def _serve(asking: list[Job], most: int) -> set[Job]:
+    """One forward pass of at most ``most`` rows, those served least first; returns the jobs that it failed for."""
+    if not asking:
+        return set()
+    asking = sorted(asking, key=lambda job: job.served)
+    network, taken, room = asking[0].asked.network, {}, most
+    for job in asking:
+        if job.asked.network is network and room:
+            taken[job] = min(job.missing, room)
+            room -= taken[job]
+    try:
+        parts = [_part(job, count) for job, count in taken.items()]
+        output = network(*(torch.cat(values) for values in zip(*parts)))
+    except Exception as error:
+        log.exception("A forward pass for %d jobs failed", len(taken))
+        for job in taken:
+            job.put(error)
+        return set(taken)
+    for job, rows in zip(taken, output.split(list(taken.values()))):
+        job.answers.append(rows)
+        job.served += len(rows)
+    return set()
+
+
+def _part(job: Job, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The arguments of the next ``count`` rows that ``job`` waits for."""
+    first = len(job.asked.x) - job.missing
+    return tuple(value[first : first + count] for value in job.asked[1:])
 
 
 class Frame(NamedTuple):
@@ -113,11 +189,19 @@ class Frame(NamedTuple):
     """Since the computation began."""
 
 
-def frames(run: Run, network: nn.Module) -> Iterator[Frame | None]:
-    """The job of ``run``: the steps worth showing as frames, None for the others."""
+@torch.no_grad()
+def frames(run: Run, network: Network) -> Work:
+    """The job of ``run`` on ``network``: the steps worth showing as frames."""
     begun, worth_showing = time.monotonic(), shown(run.steps)
-    for step in perform(run, network):
-        yield _frame(step, begun) if step.index in worth_showing else None
+    path, guided = begin(run, network.config)
+    query = next(path)
+    while query.index != 0:
+        output = yield Forward(network, *guided.rows(query.x, query.log_snr))
+        x0 = guided.x0(query.x, query.log_snr, output)
+        if query.index in worth_showing:
+            yield _frame(Step(*query, x0), begun)
+        query = path.send(x0)
+    yield _frame(Step(*query, query.x), begun)
 
 
 def _frame(step: Step, begun: float) -> Frame:

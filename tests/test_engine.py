@@ -103,14 +103,20 @@ def test_the_seconds_of_frames_grow():
     assert seconds == sorted(seconds)
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_the_frames_are_the_states_of_the_run_carried_out_alone(eta):
+@pytest.fixture
+def network():
+    """A tiny U-Net for ten classes, every weight random."""
     config = UNetConfig(shape=(1, 4, 4), num_classes=10, channels=(8, 8), blocks=(1, 1), embedding=8)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = UNet(config).eval()
         for weight in network.parameters():
             torch.nn.init.normal_(weight, std=0.2)
+    return network
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_frames_are_the_states_of_the_run_carried_out_alone(network, eta):
     run = Run(steps=6, count=3, eta=eta, guidance=1.5, seed=8)
     for frame, state in zip(finished(network, run), perform(run, network), strict=True):
         assert (frame.index, frame.log_snr) == (state.index, state.log_snr.item())
@@ -212,6 +218,82 @@ def test_stopping_an_owner_leaves_the_runs_of_others_alone():
         network.open()
         assert len(await frames_of(jobs[0])) <= 1
         assert len(await frames_of(jobs[1])) == 10
+
+    asyncio.run(scenario())
+
+
+# --- one forward pass for many ----------------------------------------------------------------------------------------
+
+COMPANY = [
+    Run(count=3, steps=4, seed=1),
+    Run(label="any", count=1, steps=9, schedule="linear", eta=1.0, seed=2),
+    Run(label="7", count=5, steps=6, schedule="sigmoid", sampler="heun", guidance=2.0, seed=3),
+    Run(count=2, steps=7, schedule="polynomial", sampler="dpm-solver++", seed=4),
+]
+
+
+async def in_company(network, runs, batch):
+    """The frames of ``runs`` submitted together, each with an owner of its own."""
+    engine = Engine(batch)
+    jobs = [submit(engine, network, run, str(number)) for number, run in enumerate(runs)]
+    return await asyncio.gather(*map(frames_of, jobs))
+
+
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_a_run_in_company_gives_the_pictures_it_gives_alone(network, batch):
+    for run, found in zip(COMPANY, asyncio.run(in_company(network, COMPANY, batch)), strict=True):
+        for frame, state in zip(found, perform(run, network), strict=True):
+            assert frame.index == state.index
+            np.testing.assert_allclose(frame.x, state.x, atol=1e-4)
+            np.testing.assert_allclose(frame.x0, state.x0, atol=1e-4)
+
+
+class Counting(Gate):
+    """Keeps the number of rows of each call."""
+
+    def __init__(self):
+        super().__init__(shut=True)
+        self.rows = []
+
+    def forward(self, x, log_snr, label):
+        self.rows.append(len(x))
+        return super().forward(x, log_snr, label)
+
+
+def test_runs_share_forward_passes_and_none_has_more_rows_than_the_batch():
+    async def scenario():
+        network, engine = Counting(), Engine(batch=8)
+        jobs = [submit(engine, network, Run(count=4, steps=10), owner) for owner in "abcd"]
+        network.open()
+        await asyncio.gather(*map(frames_of, jobs))
+        assert max(network.rows) == 8
+        assert sum(network.rows) == 4 * 4 * 10
+        assert len(network.rows) <= 20 + 2  # the first call may have begun before the others were there
+
+    asyncio.run(scenario())
+
+
+def test_a_run_larger_than_the_batch_is_computed_in_parts():
+    async def scenario():
+        network = Counting()
+        job = submit(Engine(batch=8), network, Run(count=20, steps=2))
+        network.open()
+        assert len(await frames_of(job)) == 3
+        assert network.rows == [8, 8, 4] * 2
+
+    asyncio.run(scenario())
+
+
+def test_a_small_run_beside_a_large_one_gets_as_many_rows():
+    async def scenario():
+        network, engine = Counting(), Engine(batch=4)
+        large = submit(engine, network, Run(count=25, steps=100), "large")
+        small = submit(engine, network, Run(count=1, steps=8), "small")
+        network.open()
+        await frames_of(small)
+        engine.drop(large)
+        computed = sum(network.rows)
+        assert computed <= 2 * 8 + 2 * 25
 
     asyncio.run(scenario())
 
