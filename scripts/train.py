@@ -27,7 +27,7 @@ from ddpm.denoiser import denoiser
 from ddpm.networks import NETWORKS, MLPConfig, UNetConfig
 from ddpm.plots import tile
 from ddpm.process import seeded
-from ddpm.sampling import dpm_solver, generators, normal
+from ddpm.sampling import dpm_solver, follow, generators, normal
 from ddpm.schedule import Cosine, grid
 from ddpm.training import Draw, Progress, Recipe, Trainer, image_draw, mean_loss, simple_loss, toy_draw
 
@@ -216,7 +216,7 @@ def one_of_each(network: nn.Module) -> Tensor:
     count, device = network.config.num_classes, next(network.parameters()).device
     noise = normal(network.config.shape, generators(0, range(count))).to(device)
     denoise = denoiser(network, torch.arange(count, device=device), clip=True)
-    for step in dpm_solver(denoise, grid(Cosine(), 20), noise):
+    for step in follow(dpm_solver(grid(Cosine(), 20), noise), denoise):
         x = step.x
     return to_uint8(x).cpu()
 
