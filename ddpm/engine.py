@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
@@ -27,6 +28,20 @@ log = logging.getLogger(__name__)
 
 BATCH = 16
 """Rows of a forward pass: on two cores more are hardly cheaper a row, and the next visitor waits for them."""
+
+
+MOST_JOBS = 32
+"""Jobs under way at once; further ones wait, and are told their place."""
+
+
+class Place(NamedTuple):
+    """What a waiting job gives instead of a frame: its place in the queue, from 1, and about how long it has to wait.
+
+    ``seconds`` is None until a job has ended from which it can be told.
+    """
+
+    number: int
+    seconds: float | None
 
 
 class Forward(NamedTuple):
@@ -51,6 +66,8 @@ class Job:
         self.work, self.owner, self.stopped = work, owner, threading.Event()
         self.asked: Forward | None = None
         self.answers: list[Tensor] = []
+        self.begun: float | None = None
+        self.place: int | None = None
         self.served = 0
         """Rows computed for it: the engine serves those first who have had fewest."""
         self._loop, self._frames = asyncio.get_running_loop(), asyncio.Queue()
@@ -69,6 +86,11 @@ class Job:
         except RuntimeError:
             self.stopped.set()
 
+    def end(self) -> None:
+        """Frees what the work holds and ends the stream."""
+        self.work.close()
+        self.put(None)
+
     @property
     def missing(self) -> int:
         """How many rows of what it asked are not computed yet."""
@@ -76,11 +98,12 @@ class Job:
 
 
 class Engine:
-    """One job an owner: a new one replaces the old. ``batch`` is the most rows of a forward pass."""
+    """One job an owner: a new one replaces the old. ``batch`` is the most rows of a forward pass, ``most`` of jobs."""
 
-    def __init__(self, batch: int = BATCH):
-        self._batch = batch
+    def __init__(self, batch: int = BATCH, most: int = MOST_JOBS):
+        self._batch, self._most = batch, most
         self._jobs: list[Job] = []
+        self._durations: deque[float] = deque(maxlen=20)
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
@@ -114,19 +137,35 @@ class Engine:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs)
-                jobs = list(self._jobs)
-            ended = {job for job in jobs if job.stopped.is_set() or not job.missing and not _advance(job)}
+                self._jobs = [job for job in self._jobs if not self._is_stopped(job)]
+                jobs, waiting = self._jobs[: self._most], self._jobs[self._most :]
+            self._tell_places(waiting)
+            ended = {job for job in jobs if not job.missing and not _advance(job)}
             ended |= _serve([job for job in jobs if job not in ended and job.asked], self._batch)
             for job in ended:
-                job.work.close()
-                job.put(None)
+                self._durations.append(time.monotonic() - job.begun)
+                job.end()
             with self._changed:
                 self._jobs = [job for job in self._jobs if job not in ended]
+
+    def _is_stopped(self, job: Job) -> bool:
+        if job.stopped.is_set():
+            job.end()
+        return job.stopped.is_set()
+
+    def _tell_places(self, waiting: list[Job]) -> None:
+        """Tells each waiting job its place if that has changed: one job ends about every mean duration / ``most``."""
+        pace = sum(self._durations) / len(self._durations) / self._most if self._durations else None
+        for number, job in enumerate(waiting, 1):
+            if job.place != number:
+                job.place = number
+                job.put(Place(number, pace and pace * number))
 
 
 def _advance(job: Job) -> bool:
     """Takes ``job`` to its next question, or by one step if it asks nothing; says whether more is to come."""
     answer = torch.cat(job.answers) if job.asked else None
+    job.begun = job.begun or time.monotonic()
     job.asked, job.answers = None, []
     try:
         said = job.work.send(answer)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm.engine import Engine, frames
+from ddpm.engine import Engine, Place, frames
 from ddpm.networks import UNet, UNetConfig
 from ddpm.run import Run, perform, shown
 from ddpm.schedule import alpha_bar
@@ -294,6 +294,43 @@ def test_a_small_run_beside_a_large_one_gets_as_many_rows():
         engine.drop(large)
         computed = sum(network.rows)
         assert computed <= 2 * 8 + 2 * 25
+
+    asyncio.run(scenario())
+
+
+# --- when there are too many ----------------------------------------------------------------------------------------
+
+
+def test_jobs_beyond_the_most_wait_are_told_their_place_and_follow_in_turn():
+    async def scenario():
+        network, engine = Gate(shut=True), Engine(most=2)
+        jobs = [submit(engine, network, Run(count=1, steps=3), owner) for owner in "abcd"]
+        network.admit(1)
+        assert await next_of(jobs[2]) == Place(1, None)
+        assert await next_of(jobs[3]) == Place(2, None)
+        network.open()
+        for job in jobs[:2]:
+            assert [frame.index for frame in await frames_of(job)] == [3, 2, 1, 0]
+        for job in jobs[2:]:
+            told = await frames_of(job)
+            places = [place for place in told if isinstance(place, Place)]
+            assert all(place.number == 1 and place.seconds > 0 for place in places)
+            assert [frame.index for frame in told[len(places) :]] == [3, 2, 1, 0]
+
+    asyncio.run(scenario())
+
+
+def test_a_waiting_job_that_is_stopped_leaves_the_queue():
+    async def scenario():
+        network, engine = Gate(shut=True), Engine(most=1)
+        jobs = [submit(engine, network, Run(count=1, steps=3), owner) for owner in "abc"]
+        network.admit(1)
+        assert (await next_of(jobs[1])).number == 1
+        assert (await next_of(jobs[2])).number == 2
+        engine.stop("b")
+        network.open()
+        assert await frames_of(jobs[1]) == []
+        assert [frame.index for frame in await frames_of(jobs[2]) if not isinstance(frame, Place)] == [3, 2, 1, 0]
 
     asyncio.run(scenario())
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddpm.engine import Engine
-from ddpm.ui.components.shared import end
+from ddpm.engine import Engine, Place
+from ddpm.ui.components.shared import end, waiting
 
 STREAMING = {
     "show_progress": "hidden",
     "trigger_mode": "multiple",
-    "concurrency_limit": 32,
+    "concurrency_limit": None,  # the engine has a queue of its own, which tells visitors their place
     "concurrency_id": "engine",
 }
 """Of every event that streams a run: a second press replaces the run under way."""
@@ -52,7 +52,7 @@ async def stream(
     try:
         yield start(number)
         while (shown := await job.next()) is not None:
-            yield pack(shown, number)
+            yield waiting(shown, number) if isinstance(shown, Place) else pack(shown, number)
         yield end(number)
     except RuntimeError:
         yield end(number, "The computation failed on the server; please try again.")

@@ -19,7 +19,9 @@ function receive(message) {
   const header = JSON.parse(message.slice(0, cut)), bytes = decodeBase64(message.slice(cut + 1));
   if (header.kind === "start") open(header, bytes);
   else if (!run || header.job !== run.job) return; // a late frame of a run that has been replaced
+  else if (header.kind === "waiting") notify([...run.notes, header.note]);
   else if (header.kind === "frame") {
+    if (!frames.length) notify(run.notes); // the waiting is over
     frames.push(decode(header, bytes));
     if (hold !== null) position = Math.min(hold, frames.length - 1);
   }

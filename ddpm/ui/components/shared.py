@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import gradio as gr
 import plotly
+
+from ddpm.engine import Place
 
 _HERE = Path(__file__).parent
 _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -46,6 +49,14 @@ def message(payload: bytes = b"", **header: Any) -> str:
 def end(job: int, problem: str = "") -> str:
     """Closes the run: complete, stopped before its end, or with ``problem``, a sentence for the visitor."""
     return message(kind="end", job=job, problem=problem)
+
+
+def waiting(place: Place, job: int) -> str:
+    """Tells a visitor whose run waits for others' its place in the queue and about how long that takes."""
+    about = f" That takes about {math.ceil(place.seconds)} s." if place.seconds else ""
+    return message(
+        kind="waiting", job=job, note=f"Many people use this machine: yours is run {place.number} in the queue.{about}"
+    )
 
 
 def _read(name: str) -> str:
