@@ -1,14 +1,14 @@
 """Measure how good a checkpoint's samples are: python scripts/evaluate.py mnist --data-dir DIR.
 
 Results go to the JSON file beside the checkpoint, row by row; rows that are there already are not measured again.
-``classifier`` trains the network that judges digits, ``readme`` writes the results into the README's tables.
+``classifier`` trains the network that judges the images of --data, ``readme`` writes the results into the README's tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ddpm import evaluate
 from ddpm.checkpoint import CheckpointError, load_network, save_network, write_beside
-from ddpm.classifier import classified, train_classifier
+from ddpm.classifier import RECIPES, classified, train_classifier
 from ddpm.data import IMAGES, TOYS, Images
 from ddpm.evaluate import Judge, Setting
 from ddpm.networks import Classifier
@@ -30,6 +30,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     names = [*IMAGES, *TOYS, "toys", "classifier", "readme"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=names, help="what to evaluate; or classifier or readme")
+    parser.add_argument("--data", choices=IMAGES, default="mnist", help="the data set of a new classifier")
     parser.add_argument("--data-dir", type=Path, help="an existing copy of the data set (default: download to ./data)")
     parser.add_argument("--folder", type=Path, default=Path("checkpoints"), help="the folder of the checkpoints")
     parser.add_argument("--samples", type=_positive, help="samples of a full row (default: 5000 images, 20000 points)")
@@ -38,7 +39,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="measure rows again that are there already")
     parser.add_argument("--seed", type=_seed, default=0, help="seed of every draw")
     parser.add_argument("--batch", type=_positive, help="samples a network call (default: 50 images, 2,000 points)")
-    parser.add_argument("--epochs", type=_positive, default=15, help="passes over the data for a new classifier")
+    parser.add_argument("--epochs", type=_positive, help="passes over the data for a new classifier")
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file whose tables are written")
     return parser.parse_args(arguments)
@@ -78,16 +79,17 @@ def _filter(text: str) -> dict[str, int | float | str]:
 
 def write_classifier(name: str, path: Path, train: Images, test: Images, options: argparse.Namespace) -> None:
     """Trains the judge of the image data ``name`` and writes it to ``path``, its test accuracy inside."""
-    progress = None
-    with tqdm(desc=f"classifier of {name}", unit="batch", mininterval=1) as bar:
-        for progress in train_classifier(train, options.epochs, seed=options.seed):
-            bar.total = progress.steps
+    recipe, progress = RECIPES[name], None
+    recipe = replace(recipe, epochs=options.epochs or recipe.epochs)
+    with tqdm(desc=f"classifier of {name}", unit=" images", unit_scale=True, mininterval=1) as bar:
+        for progress in train_classifier(train, recipe, options.seed):
+            bar.total = progress.steps * recipe.batch
             bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
-            bar.update()
+            bar.update(recipe.batch)
     if progress is None:
         raise ValueError(f"The training set of {name} has only {len(train.images)} images; that is less than a batch.")
     found = classified(progress.classifier, test.images)[1]
-    about = {"data": name, "names": list(train.names), "epochs": options.epochs, "seed": options.seed}
+    about = {"data": name, "names": list(train.names), "epochs": recipe.epochs, "seed": options.seed}
     about["accuracy"] = evaluate.agreement(found, test.labels)
     save_network(path, progress.classifier, about, half=True)
     print(f"Wrote {path}. It is right on {about['accuracy']:.2%} of the test set.")
@@ -203,8 +205,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.name == "readme":
         write_readme(options)
     elif options.name == "classifier":
-        train, test = (IMAGES["mnist"](options.data_dir, part) for part in (True, False))
-        write_classifier("mnist", options.folder / "mnist-classifier.safetensors", train, test, options)
+        train, test = (IMAGES[options.data](options.data_dir, part) for part in (True, False))
+        write_classifier(options.data, options.folder / f"{options.data}-classifier.safetensors", train, test, options)
     else:
         for name in TOYS if options.name == "toys" else [options.name]:
             evaluate_checkpoint(name, options)
