@@ -150,8 +150,11 @@ def train_classifier(data: Images, recipe: ClassifierRecipe, seed: int = 0) -> I
     """Trains a classifier on ``data``, yielding after each step; the last one's classifier is in evaluation mode.
 
     In bfloat16 with float32 weights. Everything random comes from ``seed``, so the same machine makes the same weights.
+    Raises ValueError if there are fewer images than a batch.
     """
     count, batch = len(data.images), recipe.batch
+    if count < batch:
+        raise ValueError(f"A batch is {batch} images; it must be at most {count}, all there are.")
     steps = recipe.epochs * (count // batch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -175,7 +178,7 @@ def _train_one(
     for images, labels in zip(x.split(recipe.part), label.split(recipe.part)):
         with torch.autocast("cpu", torch.bfloat16):
             logits = classifier(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing) * len(images) / len(x)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing) * (len(images) / len(x))
         loss.backward()
         total += loss.item()
     for schedule in schedules:

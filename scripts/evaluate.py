@@ -88,15 +88,12 @@ def _filter(text: str) -> dict[str, int | float | str]:
 
 def write_classifier(name: str, path: Path, train: Images, test: Images, options: argparse.Namespace) -> None:
     """Trains the judge of the image data ``name`` and writes it to ``path``, its test accuracy inside."""
-    recipe, progress = RECIPES[name], None
-    recipe = replace(recipe, epochs=options.epochs or recipe.epochs)
+    recipe = replace(RECIPES[name], epochs=options.epochs or RECIPES[name].epochs)
     with tqdm(desc=f"classifier of {name}", unit=" images", unit_scale=True, mininterval=1) as bar:
         for progress in train_classifier(train, recipe, options.seed):
             bar.total = progress.steps * recipe.batch
             bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
             bar.update(recipe.batch)
-    if progress is None:
-        raise ValueError(f"The training set of {name} has only {len(train.images)} images; that is less than a batch.")
     found = classified(progress.classifier, test.images)[1]
     about = {"data": name, "names": list(train.names), "epochs": recipe.epochs, "seed": options.seed}
     about["accuracy"] = evaluate.agreement(found, test.labels)
@@ -171,7 +168,9 @@ def evaluate_checkpoint(name: str, options: argparse.Namespace) -> None:
         if not options.again and is_measured(setting, options.seed, made_with, plan.measures, rows):
             print(f"{name}, {setting}: measured already (--again repeats it)")
             continue
-        measures = asdict(plan.judge(*draw(network, setting, options.seed, plan.batch), options.seed))
+        samples, labels = draw(network, setting, options.seed, plan.batch)
+        print(f"{name}, {setting}: judging {len(samples):,} samples")
+        measures = asdict(plan.judge(samples, labels, options.seed))
         row = {**asdict(setting), "seed": options.seed, "made_with": made_with, **measures}
         write_report(report, plan.about, merged(read_rows(report), row))
         print(f"{name}, {setting}: {', '.join(f'{k} {v:.4g}' for k, v in measures.items() if isinstance(v, float))}")

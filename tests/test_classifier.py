@@ -85,6 +85,11 @@ def test_a_classifier_learns_and_the_same_seed_gives_the_same_weights(recipe):
     assert agreement(classified(first.classifier, data.images)[1], data.labels) > 0.9
 
 
+def test_fewer_images_than_a_batch_are_refused(recipe):
+    with pytest.raises(ValueError, match="A batch is 20 images; it must be at most 19"):
+        next(train_classifier(striped_images(19), recipe))
+
+
 def test_training_a_classifier_leaves_the_global_random_state_alone(recipe):
     torch.manual_seed(3)
     expected = torch.rand(1)
