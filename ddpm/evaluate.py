@@ -143,7 +143,7 @@ def image_settings(samples: int, extent: str = "standard") -> list[Setting]:
     others += [Setting(25, guidance=guidance) for guidance in (1.0, 3.0)]
     if extent == "quick":
         return _with_samples([main[1], *others[:2]], min(samples, 200))
-    return _with_samples(main, samples) + _with_samples(others, samples if extent == "full" else min(samples, 500))
+    return _with_samples(main, samples) + _with_samples(others, samples if extent == "full" else min(samples, 400))
 
 
 def toy_settings(samples: int, extent: str = "standard") -> list[Setting]:

@@ -12,13 +12,14 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from test_classifier import tiny_images
+from test_data import write_idx
 from torch import Tensor, nn
 
 from ddpm import evaluate
 from ddpm.checkpoint import save_network
 from ddpm.data import TOYS, Images, to_unit
 from ddpm.evaluate import Setting
-from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
+from ddpm.networks import MLP, Classifier, ClassifierConfig, MLPConfig, UNet, UNetConfig
 from ddpm.process import Prediction, seeded
 from ddpm.report import BEGIN, END
 
@@ -390,6 +391,36 @@ def test_the_same_seed_gives_the_same_report_and_rows_add_up(command, folder):
     assert len(json.loads(first)["field"]["relative"]) == 10
     command(*options, "T=10,eta=1,schedule=cosine", "--again")
     assert report.read_text() == first
+
+
+@pytest.fixture
+def digits(folder) -> Path:
+    """That folder with a small MNIST, and an untrained network of digits with its judge."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    images = torch.randint(256, (50, 28, 28), generator=seeded(1))
+    for part, rows in (("train", slice(30)), ("t10k", slice(30, 50))):
+        write_idx(raw / f"{part}-images-idx3-ubyte", images[rows])
+        write_idx(raw / f"{part}-labels-idx1-ubyte", torch.arange(50)[rows] % 10)
+    network = UNet(UNetConfig((1, 28, 28), 10, channels=(8, 8), blocks=(1, 1), embedding=8))
+    save_network(folder / "mnist.safetensors", network, {"data": "mnist", "names": list("0123456789")})
+    judge = Classifier(ClassifierConfig((1, 28, 28), 10, channels=(4, 8), blocks=(1, 1)))
+    save_network(folder / "mnist-classifier.safetensors", judge, {"accuracy": 0.1})
+    return folder
+
+
+def test_images_are_judged_by_every_measure_and_the_readme_shows_their_frontier(command, digits):
+    options = ("mnist", "--folder", digits, "--data-dir", digits, "--samples", 10, "--settings", "frontier", "--only")
+    for steps in (5, 10):
+        command(*options, f"T={steps},sampler=dpm-solver++")
+    rows = json.loads((digits / "mnist.json").read_text())["rows"]
+    assert [row["steps"] for row in rows] == [5, 10]
+    assert {"agreement", "frechet", "precision", "recall", "nearest_ratio", "nearest_share"} <= rows[0].keys()
+    readme = digits / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    command("readme", "--folder", digits, "--readme", readme)
+    assert "docs/frontier-mnist.svg" in readme.read_text()
+    assert "DPM-Solver++(2M)" in (digits / "docs" / "frontier-mnist.svg").read_text()
 
 
 def test_a_row_that_is_there_is_measured_again_only_if_asked(command, folder, capsys):
