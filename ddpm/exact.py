@@ -56,3 +56,31 @@ def finite(points: Tensor) -> Denoise:
         return ((-distance.square() / (2 * s**2)).softmax(1) @ data).view_as(x)
 
     return denoise
+
+
+def boxes(low: Tensor, high: Tensor) -> Denoise:
+    """E[x0 | x_t] when x0 is uniform in one of K boxes, equally likely: corners ``low`` and ``high`` (K, d), x (B, d).
+
+    Without the box's walls x0 would be N(x / α, (σ / α)² I) given x_t. In units of that deviation, a wall pair at
+    a < b truncates a coordinate to the mean (φ(a) − φ(b)) / (Φ(b) − Φ(a)), and Φ(b) − Φ(a) is the box's likelihood.
+    """
+
+    def denoise(x: Tensor, log_snr: Tensor) -> Tensor:
+        centre = (x.double() / like(alpha(log_snr), x.double()))[:, None]
+        width = like(sigma(log_snr) / alpha(log_snr), centre)
+        log_mass, mean = _truncated_normal((low - centre) / width, (high - centre) / width)
+        share = (log_mass - (high - low).log()).sum(-1).softmax(1)
+        inside = torch.clamp(centre + width * mean, low, high)
+        return (share[..., None] * inside).sum(1).to(x)
+
+    return denoise
+
+
+def _truncated_normal(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The log of a standard normal's mass between a and b, and its mean there; float64, exact in the far tails."""
+    mirrored = a + b > 0  # Φ resolves its lower tail only
+    a, b = torch.where(mirrored, -b, a), torch.where(mirrored, -a, b)
+    upper = torch.special.log_ndtr(b)
+    log_mass = upper + (-torch.expm1(torch.special.log_ndtr(a) - upper)).log()
+    below, above = ((-(z**2) / 2 - math.log(2 * math.pi) / 2 - log_mass).exp() for z in (a, b))
+    return log_mass, torch.where(mirrored, above - below, below - above)

@@ -8,6 +8,7 @@ label ``num_classes`` means "no label"; it answers with a tensor like x.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -60,12 +61,19 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """A CNN on images of ``shape`` (C, H, W): one entry of ``channels`` and ``blocks`` a resolution, finest first."""
+    """A CNN on images of ``shape`` (C, H, W): one entry of ``channels`` and ``blocks`` a resolution, finest first.
+
+    ``whitened`` puts 2 × 2 filters before it, two for each of a patch's values, and pools after the first convolution
+    of a resolution instead of before it (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds"). ``mirror`` averages the
+    features over an image and its mirror image, for classes that mirroring does not change.
+    """
 
     shape: tuple[int, int, int]
     num_classes: int
     channels: tuple[int, ...] = (24, 48, 96)
     blocks: tuple[int, ...] = (1, 2, 2)
+    whitened: bool = False
+    mirror: bool = False
 
 
 class LogSNREmbedding(nn.Module):
@@ -229,21 +237,41 @@ class Classifier(nn.Module):
     def __init__(self, config: ClassifierConfig):
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = []
-        inside = config.shape[0]
-        for width, blocks in zip(config.channels, config.blocks):
-            layers += [nn.MaxPool2d(2)] if layers else []
-            for _ in range(blocks):
-                layers += [nn.Conv2d(inside, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-                inside = width
-        self.body, self.leave = nn.Sequential(*layers), nn.Linear(inside, config.num_classes)
+        self.body = nn.Sequential(*(_whitened_layers if config.whitened else _plain_layers)(config))
+        self.leave = nn.Linear(config.channels[-1], config.num_classes)
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer sees, (B, channels[-1]): the space in which sets of images are compared."""
-        return self.body(x).mean((2, 3))
+        found = self.body(x).mean((2, 3))
+        if self.config.mirror and not self.training:
+            found = (found + self.body(x.flip(-1)).mean((2, 3))) / 2
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         return self.leave(self.features(x))
+
+
+def _plain_layers(config: ClassifierConfig) -> Iterator[nn.Module]:
+    inside = config.shape[0]
+    for level, (width, blocks) in enumerate(zip(config.channels, config.blocks)):
+        if level:
+            yield nn.MaxPool2d(2)
+        for _ in range(blocks):
+            yield from (nn.Conv2d(inside, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+            inside = width
+
+
+def _whitened_layers(config: ClassifierConfig) -> Iterator[nn.Module]:
+    inside = 2 * config.shape[0] * 2 * 2
+    yield from (nn.Conv2d(config.shape[0], inside, 2), nn.GELU())
+    for width, blocks in zip(config.channels, config.blocks):
+        for block in range(blocks):
+            yield nn.Conv2d(inside, width, 3, padding=1, bias=False)
+            if block == 0:
+                yield nn.MaxPool2d(2)
+            yield from (nn.BatchNorm2d(width), nn.GELU())
+            inside = width
+    yield nn.AdaptiveMaxPool2d(1)
 
 
 NETWORKS: dict[str, tuple[type, type]] = {

@@ -188,10 +188,10 @@ def _is_hidden_matrix(name: str, value: Tensor) -> bool:
 class ConvMuon(torch.optim.Muon):
     """torch's Muon, which takes matrices, on convolutions (out, in, h, w) too: seen as (out, h · w · in), sharing memory."""
 
-    def __init__(self, weights: list[nn.Parameter], lr: float):
+    def __init__(self, weights: list[nn.Parameter], lr: float, adjust_lr_fn: str = "match_rms_adamw", **options: Any):
         self.pairs = [(nn.Parameter(_as_matrix(weight.detach())), weight) for weight in weights]
         matrices = [matrix for matrix, _ in self.pairs]
-        super().__init__(matrices, lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        super().__init__(matrices, lr, weight_decay=0.0, adjust_lr_fn=adjust_lr_fn, **options)
 
     def step(self) -> None:
         for matrix, weight in self.pairs:

@@ -1,14 +1,16 @@
 """Measure how good a checkpoint's samples are: python scripts/evaluate.py mnist --data-dir DIR.
 
 Results go to the JSON file beside the checkpoint, row by row; rows that are there already are not measured again.
-``classifier`` trains the network that judges digits, ``readme`` writes the results into the README's tables.
+``classifier`` trains the network that judges the images of --data, ``--settings frontier`` measures quality against
+the number of steps, ``readme`` writes the results into the README's tables and draws the frontier.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,28 +19,30 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ddpm import evaluate
+from ddpm import evaluate, plots
 from ddpm.checkpoint import CheckpointError, load_network, save_network, write_beside
-from ddpm.classifier import classified, train_classifier
+from ddpm.classifier import RECIPES, classified, train_classifier
 from ddpm.data import IMAGES, TOYS, Images
-from ddpm.evaluate import Judge, Setting
+from ddpm.evaluate import ImageMeasures, Judge, PointMeasures, Setting
 from ddpm.networks import Classifier
-from ddpm.report import digest, fill_readme, is_measured, merged, read_rows, write_report
+from ddpm.report import digest, fill_readme, frontier, frontier_path, is_measured, merged, read_rows, write_report
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     names = [*IMAGES, *TOYS, "toys", "classifier", "readme"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=names, help="what to evaluate; or classifier or readme")
+    parser.add_argument("--data", choices=IMAGES, default="mnist", help="the data set of a new classifier")
     parser.add_argument("--data-dir", type=Path, help="an existing copy of the data set (default: download to ./data)")
     parser.add_argument("--folder", type=Path, default=Path("checkpoints"), help="the folder of the checkpoints")
-    parser.add_argument("--samples", type=_positive, help="samples of a full row (default: 5000 images, 20000 points)")
+    parser.add_argument("--samples", type=_positive, help="samples of a full row (default: 2000 images, 20000 points)")
     parser.add_argument("--settings", choices=evaluate.EXTENTS, default="standard", help="how many rows and samples")
     parser.add_argument("--only", type=_filter, default={}, metavar="T=25,eta=0", help="only rows with these values")
     parser.add_argument("--again", action="store_true", help="measure rows again that are there already")
     parser.add_argument("--seed", type=_seed, default=0, help="seed of every draw")
     parser.add_argument("--batch", type=_positive, help="samples a network call (default: 50 images, 2,000 points)")
-    parser.add_argument("--epochs", type=_positive, default=15, help="passes over the data for a new classifier")
+    parser.add_argument("--epochs", type=_positive, help="passes over the data for a new classifier")
+    parser.add_argument("--inception", type=Path, help="weights of torch-fidelity's Inception, for the standard FID")
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file whose tables are written")
     return parser.parse_args(arguments)
@@ -56,7 +60,13 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-FIELDS = {"T": ("steps", int), "schedule": ("schedule", str), "eta": ("eta", float), "w": ("guidance", float)}
+FIELDS = {
+    "T": ("steps", int),
+    "schedule": ("schedule", str),
+    "sampler": ("sampler", str),
+    "eta": ("eta", float),
+    "w": ("guidance", float),
+}
 
 
 def _filter(text: str) -> dict[str, int | float | str]:
@@ -78,16 +88,14 @@ def _filter(text: str) -> dict[str, int | float | str]:
 
 def write_classifier(name: str, path: Path, train: Images, test: Images, options: argparse.Namespace) -> None:
     """Trains the judge of the image data ``name`` and writes it to ``path``, its test accuracy inside."""
-    progress = None
-    with tqdm(desc=f"classifier of {name}", unit="batch", mininterval=1) as bar:
-        for progress in train_classifier(train, options.epochs, seed=options.seed):
-            bar.total = progress.steps
+    recipe = replace(RECIPES[name], epochs=options.epochs or RECIPES[name].epochs)
+    with tqdm(desc=f"classifier of {name}", unit=" images", unit_scale=True, mininterval=1) as bar:
+        for progress in train_classifier(train, recipe, options.seed):
+            bar.total = progress.steps * recipe.batch
             bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
-            bar.update()
-    if progress is None:
-        raise ValueError(f"The training set of {name} has only {len(train.images)} images; that is less than a batch.")
+            bar.update(recipe.batch)
     found = classified(progress.classifier, test.images)[1]
-    about = {"data": name, "names": list(train.names), "epochs": options.epochs, "seed": options.seed}
+    about = {"data": name, "names": list(train.names), "epochs": recipe.epochs, "seed": options.seed}
     about["accuracy"] = evaluate.agreement(found, test.labels)
     save_network(path, progress.classifier, about, half=True)
     print(f"Wrote {path}. It is right on {about['accuracy']:.2%} of the test set.")
@@ -100,13 +108,14 @@ class Plan(NamedTuple):
     """What to measure one checkpoint with; ``about`` opens its report, ``made_with`` holds the digests of weights."""
 
     judge: Judge
+    measures: frozenset[str]
     settings: list[Setting]
     batch: int
     made_with: dict[str, str]
     about: dict[str, Any]
 
 
-def image_plan(name: str, options: argparse.Namespace) -> Plan:
+def image_plan(name: str, network: nn.Module, options: argparse.Namespace) -> Plan:
     """The rows of images; trains their classifier if there is none."""
     train, test = (IMAGES[name](options.data_dir, part) for part in (True, False))
     path = options.folder / f"{name}-classifier.safetensors"
@@ -115,15 +124,25 @@ def image_plan(name: str, options: argparse.Namespace) -> Plan:
     classifier, about = load_network(path)
     if not isinstance(classifier, Classifier) or "accuracy" not in about:
         raise CheckpointError(f"{path} holds no classifier of known accuracy; move it away to have one trained.")
-    judge = evaluate.judge_images(classifier.to(memory_format=torch.channels_last), train, test)
-    settings = evaluate.image_settings(options.samples or 5000, options.settings)
+    inception = options.inception and inception_with_bar(options.inception)
+    judge = evaluate.judge_images(classifier.to(memory_format=torch.channels_last), train, test, inception)
+    measures = frozenset(field.name for field in fields(ImageMeasures)) - (set() if inception else {"fid"})
+    settings = evaluate.image_settings(options.samples or 2000, options.settings)
     about = {"data": name, "accuracy": about["accuracy"]}
-    return Plan(judge, settings, options.batch or 50, {"classifier": digest(path)}, about)
+    return Plan(judge, measures, settings, options.batch or 50, {"classifier": digest(path)}, about)
 
 
-def toy_plan(name: str, options: argparse.Namespace) -> Plan:
+def inception_with_bar(weights: Path) -> Callable[[Tensor], Tensor]:
+    """Inception's features of images, under a progress bar that counts images."""
+    bar = tqdm(desc="Inception", unit=" images", unit_scale=True, mininterval=1)
+    return evaluate.inception_features(weights, bar.update)
+
+
+def toy_plan(name: str, network: nn.Module, options: argparse.Namespace) -> Plan:
     settings = evaluate.toy_settings(options.samples or 20_000, options.settings)
-    return Plan(evaluate.judge_points(TOYS[name]), settings, options.batch or 2000, {}, {"data": name})
+    measures = frozenset(field.name for field in fields(PointMeasures))
+    about = {"data": name, "field": asdict(evaluate.field_error(network, TOYS[name], options.seed))}
+    return Plan(evaluate.judge_points(TOYS[name]), measures, settings, options.batch or 2000, {}, about)
 
 
 def load_generator(path: Path, name: str) -> nn.Module:
@@ -142,17 +161,20 @@ def evaluate_checkpoint(name: str, options: argparse.Namespace) -> None:
     """Measures the chosen rows of one checkpoint and merges each into its report as soon as it is done."""
     path = options.folder / f"{name}.safetensors"
     network = load_generator(path, name)
-    plan = (toy_plan if name in TOYS else image_plan)(name, options)
+    plan = (toy_plan if name in TOYS else image_plan)(name, network, options)
     made_with, report = {"checkpoint": digest(path), **plan.made_with}, path.with_suffix(".json")
     for setting in chosen(plan.settings, options.only):
         rows = read_rows(report)
-        if not options.again and is_measured(setting, options.seed, made_with, rows):
+        if not options.again and is_measured(setting, options.seed, made_with, plan.measures, rows):
             print(f"{name}, {setting}: measured already (--again repeats it)")
             continue
-        measures = plan.judge(*draw(network, setting, options.seed, plan.batch), options.seed)
+        samples, labels = draw(network, setting, options.seed, plan.batch)
+        print(f"{name}, {setting}: judging {len(samples):,} samples")
+        measures = asdict(plan.judge(samples, labels, options.seed))
         row = {**asdict(setting), "seed": options.seed, "made_with": made_with, **measures}
         write_report(report, plan.about, merged(read_rows(report), row))
         print(f"{name}, {setting}: {', '.join(f'{k} {v:.4g}' for k, v in measures.items() if isinstance(v, float))}")
+    write_report(report, plan.about, read_rows(report))
 
 
 def chosen(settings: list[Setting], only: dict[str, int | float | str]) -> list[Setting]:
@@ -165,19 +187,13 @@ def chosen(settings: list[Setting], only: dict[str, int | float | str]) -> list[
 
 def draw(network: nn.Module, setting: Setting, seed: int, batch: int) -> tuple[Tensor, Tensor]:
     """The samples of a setting and their labels, under a progress bar that counts denoised samples."""
-    samples, labels, total = [], [], setting.samples * setting.steps
+    total = setting.samples * setting.steps
     with tqdm(total=total, desc=str(setting), unit=" x0", unit_scale=True, mininterval=1) as bar:
-        for label, step in evaluate.generate(network, setting, seed, batch):
-            if step.index == 0:
-                samples.append(step.x)
-                labels.append(label)
-            else:
-                bar.update(len(label))
-    return torch.cat(samples), torch.cat(labels)
+        return evaluate.generate(network, setting, seed, batch, bar.update)
 
 
 def write_readme(options: argparse.Namespace) -> None:
-    """Puts the results of every report into the README's tables."""
+    """Puts the results of every report into the README's tables, and draws the frontiers that they refer to."""
     if not options.readme.is_file():
         raise FileNotFoundError(f"There is no file {options.readme}; --readme names the one to write the tables into.")
     reports = []
@@ -189,9 +205,13 @@ def write_readme(options: argparse.Namespace) -> None:
                 raise ValueError(
                     f"{report} was measured with other weights than {checkpoint}'s; evaluate {name} first."
                 )
-            reports.append(json.loads(report.read_text("utf-8")))
+            reports.append({**json.loads(report.read_text("utf-8")), "rows": rows})
     if not reports:
         raise ValueError(f"There is no report in {options.folder}; evaluate a checkpoint first.")
+    for report in reports:
+        if curves := frontier(report["rows"]):
+            figure = plots.frontier(curves, f"Quality against the number of steps on {report['data']}")
+            write_beside(options.readme.parent / frontier_path(report["data"]), figure.encode())
     write_beside(options.readme, fill_readme(options.readme.read_text("utf-8"), reports).encode())
     print(f"Wrote the results of {', '.join(report['data'] for report in reports)} into {options.readme}.")
 
@@ -203,8 +223,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.name == "readme":
         write_readme(options)
     elif options.name == "classifier":
-        train, test = (IMAGES["mnist"](options.data_dir, part) for part in (True, False))
-        write_classifier("mnist", options.folder / "mnist-classifier.safetensors", train, test, options)
+        train, test = (IMAGES[options.data](options.data_dir, part) for part in (True, False))
+        write_classifier(options.data, options.folder / f"{options.data}-classifier.safetensors", train, test, options)
     else:
         for name in TOYS if options.name == "toys" else [options.name]:
             evaluate_checkpoint(name, options)

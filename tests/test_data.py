@@ -5,8 +5,9 @@ import torch
 from torch.testing import assert_close
 from torchvision.io import write_png
 
-from ddpm.data import IMAGES, TOYS, checkerboard, cifar10, image_folder, mixture1d, mnist, to_uint8, to_unit
-from ddpm.process import seeded
+from ddpm.data import IMAGES, TOYS, cifar10, image_folder, mnist, to_uint8, to_unit
+from ddpm.exact import finite
+from ddpm.process import add_noise, noise_from_x0, seeded
 
 every_toy = pytest.mark.parametrize("toy", TOYS.values(), ids=TOYS)
 on_the_plane = pytest.mark.parametrize("toy", [toy for name, toy in TOYS.items() if name != "mixture1d"])
@@ -16,7 +17,7 @@ on_the_plane = pytest.mark.parametrize("toy", [toy for name, toy in TOYS.items()
 @pytest.mark.parametrize("count", [1, 500])
 def test_a_toy_gives_as_many_points_as_asked_for(toy, count):
     points = toy(count, seeded(0))
-    assert points.shape == (count, 1 if toy is mixture1d else 2)
+    assert points.shape == (count, 1 if toy is TOYS["mixture1d"] else 2)
     assert points.dtype == torch.float32
 
 
@@ -36,7 +37,7 @@ def test_a_toy_on_the_plane_is_centred_and_fills_the_unit_square(toy):
 def test_the_mixture_has_weights_1_to_2_means_4_and_deviation_1():
     """Each estimate within five of its standard errors."""
     count = 40_000
-    x = mixture1d(count, seeded(0)).squeeze()
+    x = TOYS["mixture1d"](count, seeded(0)).squeeze()
     left, right = x[x < 0], x[x > 0]
     assert len(right) / count == pytest.approx(2 / 3, abs=5 * (2 / 9 / count) ** 0.5)
     for side, mean in ((left, -4), (right, 4)):
@@ -45,9 +46,21 @@ def test_the_mixture_has_weights_1_to_2_means_4_and_deviation_1():
 
 
 def test_the_checkerboard_covers_eight_squares_of_one_colour():
-    column, row = ((checkerboard(1000, seeded(0)) + 1) * 2).floor().long().unbind(1)
+    column, row = ((TOYS["checkerboard"](1000, seeded(0)) + 1) * 2).floor().long().unbind(1)
     assert ((column + row) % 2 == 0).all()
     assert len((4 * column + row).unique()) == 8
+
+
+@every_toy
+@pytest.mark.parametrize("log_snr", [0.0, 4.0])
+def test_a_toys_exact_denoiser_answers_with_the_mean_of_the_draws_that_could_have_become_x(toy, log_snr):
+    """Weighing many draws by Bayes' rule is a Monte-Carlo estimate of E[x0 | x_t]; in noise, N(0, 1), they agree to 1 %."""
+    level, generator = torch.tensor(log_snr), seeded(0)
+    x0 = toy(30, generator).double()
+    x = add_noise(x0, torch.randn(x0.shape, generator=generator, dtype=torch.float64), level)
+    estimate = noise_from_x0(x, finite(toy(100_000, generator))(x, level), level)
+    exact = noise_from_x0(x, toy.exact(x, level), level)
+    assert (exact - estimate).square().mean().sqrt() < 0.01
 
 
 def test_every_pixel_value_survives_the_unit_range():

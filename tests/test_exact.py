@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ddpm.exact import finite, gaussian_mixture, gaussian_mixture_density
+from ddpm.exact import boxes, finite, gaussian_mixture, gaussian_mixture_density
 from ddpm.process import score_from_x0
 from ddpm.schedule import alpha, sigma
 
@@ -108,3 +108,28 @@ def test_single_precision_agrees_with_double(log_snr):
     denoised = finite(images.float())(noisy.float(), level)
     assert denoised.shape == images.shape
     assert_close(denoised.double(), finite(images)(noisy, level), atol=1e-3, rtol=0)
+
+
+# --- boxes ----------------------------------------------------------------------------------------------------------
+
+LOW = torch.tensor([[-1.0, 0.0], [0.5, -1.0]], dtype=torch.float64)
+HIGH = LOW + torch.tensor([0.5, 1.0])
+
+
+@every_level
+def test_boxes_are_denoised_as_the_points_of_a_fine_lattice_in_them(x, log_snr):
+    """By Bayes' rule, the integrals over each box as sums over 400 × 400 midpoints."""
+    step = (torch.arange(400, dtype=torch.float64) + 0.5) / 400
+    lattice = torch.cartesian_prod(step, step)
+    points = torch.cat([low + (high - low) * lattice for low, high in zip(LOW, HIGH)])
+    assert_close(boxes(LOW, HIGH)(x, log_snr), finite(points)(x, log_snr), atol=1e-4, rtol=0)
+
+
+def test_boxes_answer_near_the_data_with_the_nearest_point_in_them():
+    x = torch.tensor([[-0.8, 0.3], [-3.0, 0.5], [0.75, -9.0], [40.0, -0.5]], dtype=torch.float64)
+    nearest = torch.tensor([[-0.8, 0.3], [-1.0, 0.5], [0.75, -1.0], [1.0, -0.5]], dtype=torch.float64)
+    assert_close(boxes(LOW, HIGH)(x, torch.tensor(12.0)), nearest, atol=1e-3, rtol=0)
+
+
+def test_boxes_answer_in_pure_noise_with_the_mean_of_their_middles(x):
+    assert_close(boxes(LOW, HIGH)(x, torch.tensor(-20.0)), ((LOW + HIGH) / 2).mean(0).expand(3, 2), atol=1e-4, rtol=0)
