@@ -21,7 +21,7 @@ from ddpm.classifier import classified
 from ddpm.data import Images, Toy, to_uint8
 from ddpm.denoiser import denoiser
 from ddpm.process import add_noise, noise_from_x0, seeded
-from ddpm.sampling import SAMPLERS, generators, normal
+from ddpm.sampling import SAMPLERS, follow, generators, normal
 from ddpm.schedule import SCHEDULES, Cosine, grid
 
 FLOOR_DRAWS = 5
@@ -187,7 +187,7 @@ def generate(
     def run(rows: Tensor) -> Tensor:
         own = generators(seed, rows.tolist())
         denoise = denoiser(network, labels[rows], setting.guidance, clip=len(shape) == 3)
-        for step in SAMPLERS[setting.sampler](denoise, levels, normal(shape, own), setting.eta, own):
+        for step in follow(SAMPLERS[setting.sampler](levels, normal(shape, own), setting.eta, own), denoise):
             if stopped.is_set():
                 break
             if step.index:
