@@ -187,13 +187,11 @@ function paint(frame) { caption(frame); }
 function paintPoints(over, toX, toY, points, radius, colour, opacity) {
   over.fillStyle = colour;
   over.globalAlpha = opacity;
-  over.beginPath();
-  for (let i = 0; i < points.length; i += 2) {
-    const [x, y] = [toX(at(points, i)), toY(at(points, i + 1))];
-    over.moveTo(x + radius, y);
-    over.arc(x, y, radius, 0, 6.3);
+  for (let i = 0; i < points.length; i += 2) { // a path each: one path of a thousand circles takes four times as long
+    over.beginPath();
+    over.arc(toX(at(points, i)), toY(at(points, i + 1)), radius, 0, 6.3);
+    over.fill();
   }
-  over.fill();
   over.globalAlpha = 1;
 }
 

@@ -196,8 +196,12 @@ async function plot(div, traces, layout, paintOver) {
   const over = canvas.getContext("2d");
   function drawOver() {
     const ratio = window.devicePixelRatio || 1, [w, h] = [div.clientWidth, div.clientHeight];
-    canvas.width = w * ratio; canvas.height = h * ratio;
-    canvas.style.width = `${w}px`; canvas.style.height = `${h}px`;
+    const [wide, high] = [w, h].map((length) => Math.round(length * ratio));
+    if (canvas.width !== wide || canvas.height !== high) {
+      [canvas.width, canvas.height] = [wide, high];
+      [canvas.style.width, canvas.style.height] = [`${w}px`, `${h}px`];
+    }
+    over.reset();
     over.scale(ratio, ratio);
     const { xaxis: ax, yaxis: ay } = div._fullLayout;
     over.beginPath();
