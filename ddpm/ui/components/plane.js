@@ -278,7 +278,7 @@ function paintTrails(over, toX, toY, colour) {
 function rest() {
   if (!quality || !frames.length) return;
   clearTraces();
-  resting = true;
+  player.dataset.resting = resting = true;
   Plotly.addTraces(world.div, worldTraces(frames[position], colours()));
   Plotly.addTraces(quality.div, [{ ...distances(frames.length), mode: "lines", line: { color: colours()("particles"), width: 2 },
     hovertemplate: "t = %{x}: %{y:.3f}<extra></extra>" }]);
@@ -287,7 +287,7 @@ function rest() {
 }
 
 function unrest() {
-  resting = false;
+  player.dataset.resting = resting = false;
   clearTraces();
 }
 
@@ -421,7 +421,7 @@ function show() {
 function listen(div) {
   let pressed = null;
   div.addEventListener("pointerdown", (event) => { pressed = event; }, true);
-  div.addEventListener("pointerup", (event) => {
+  window.addEventListener("pointerup", (event) => { // Plotly covers the page while the button is down
     if (pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5) followNearest(event);
     pressed = null;
   }, true);
