@@ -450,10 +450,10 @@ $(".rate").value = "30";
 
 openPlots(async () => {
   const axis = { range: [-edge, edge], zeroline: false };
-  world = await plot($(".world"), [], { xaxis: { ...axis, title: { text: "x₁" }, constrain: "domain" }, showlegend: false,
-    yaxis: { ...axis, title: { text: "x₂" }, scaleanchor: "x", constrain: "domain" }, margin: { l: 50, r: 10, t: 10, b: 48 } }, paintWorld);
-  quality = await plot($(".quality"), [], { xaxis: { title: { text: "step t" }, range: qualityRange() }, showlegend: false,
-    yaxis: { title: { text: "distance" }, type: "log", range: [-2.2, 0.3], tickvals: [0.01, 0.1, 1] }, margin: { l: 56, r: 10, t: 10, b: 48 } }, paintQuality);
+  world = await plot($(".world"), [], { xaxis: { ...axis, title: { text: "x₁", standoff: 4 }, constrain: "domain" }, showlegend: false,
+    yaxis: { ...axis, title: { text: "x₂", standoff: 4 }, scaleanchor: "x", constrain: "domain" }, margin: { l: 50, r: 10, t: 10, b: 48 } }, paintWorld);
+  quality = await plot($(".quality"), [], { xaxis: { title: { text: "step t", standoff: 4 }, range: qualityRange() }, showlegend: false,
+    yaxis: { title: { text: "distance", standoff: 4 }, type: "log", range: [-2.2, 0.3], tickvals: [0.01, 0.1, 1] }, margin: { l: 56, r: 10, t: 10, b: 48 } }, paintQuality);
   listen(world.div);
 });
 
