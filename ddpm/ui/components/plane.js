@@ -174,7 +174,7 @@ function paintWorld(over, toX, toY) {
   }
   if (layer.data.checked) paintPoints(over, toX, toY, data, 1.6, colour("data"), 0.45);
   for (const [name, lines] of contourLines(frame)) paintLines(over, toX, toY, lines, colour(name), 1.3);
-  for (const [source, field] of shown?.fields ?? []) paintArrows(over, toX, toY, segments(field, shown.longest), colour(source), source === "exact" && shown.difference ? 3 : 1.3);
+  for (const [source, field] of shown?.fields ?? []) paintArrows(over, toX, toY, segments(field, shown.longest), colour(source), source === "exact" && shown.difference ? 2.4 : 1.3);
   if (layer.trails.value === "clicked") {
     for (const i of followed) paintLines(over, toX, toY, wayOf(i), colour("particles"), 1.6);
   }
@@ -302,7 +302,7 @@ function worldTraces(frame, colour) {
     traces.push({ ...points(data), mode: "markers", name: "data", marker: { color: colour("data"), size: 3.2, opacity: 0.45 }, hoverinfo: "skip" });
   }
   for (const [name, lines] of contourLines(frame)) add(`contours: ${name}`, lines, colour(name), 1.3);
-  for (const [source, field] of shown?.fields ?? []) add(source, segments(field, shown.longest).flatMap(headed), colour(source), source === "exact" && shown.difference ? 3 : 1.3);
+  for (const [source, field] of shown?.fields ?? []) add(source, segments(field, shown.longest).flatMap(headed), colour(source), source === "exact" && shown.difference ? 2.4 : 1.3);
   if (layer.trails.value === "clicked") for (const i of followed) add(`particle ${i}`, wayOf(i), colour("particles"), 1.6);
   if (layer.particles.checked && run.particles) {
     const marker = { color: colour("particles"), size: run.particles > 2000 ? 3.2 : 4.6, opacity: 0.85 };

@@ -189,7 +189,7 @@ async function loadPlotly() {
 // A plot whose moving part paintOver(context, toX, toY) draws; toX and toY take data to pixels.
 async function plot(div, traces, layout, paintOver) {
   const finger = window.matchMedia("(pointer: coarse)").matches; // which scrolls the page over a plot, too
-  const base = { margin: { l: 52, r: 12, t: 12, b: 58 }, dragmode: finger ? false : "pan", font: { size: 12 }, hovermode: "closest", ...layout };
+  const base = { margin: { l: 52, r: 12, t: 12, b: 58 }, dragmode: finger ? false : "pan", modebar: { bgcolor: "rgba(0,0,0,0)" }, font: { size: 12 }, hovermode: "closest", ...layout };
   await Plotly.newPlot(div, traces, base, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
   const { xaxis, yaxis } = div._fullLayout;
   await Plotly.relayout(div, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range], ...theme().layout });
