@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ddpm.exact import boxes, gaussian_mixture
+from ddpm.exact import Density, boxes, boxes_density, gaussian_mixture, gaussian_mixture_density
 from ddpm.process import Denoise, seeded
 
 MIXTURE_WEIGHTS, MIXTURE_MEANS, MIXTURE_STD = (1 / 3, 2 / 3), (-4.0, 4.0), 1.0
@@ -42,13 +42,21 @@ def to_uint8(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Toy:
-    """A distribution of points: called as toy(count, generator) it draws (count, d) float32; ``exact`` denoises it."""
+    """A distribution of points: called as toy(count, generator) it draws (count, d) float32.
+
+    ``exact`` denoises it, ``density`` is that of its noised points.
+    """
 
     draw: Callable[[int, Generator], Tensor]
     exact: Denoise
+    density: Density
 
     def __call__(self, count: int, generator: Generator) -> Tensor:
         return self.draw(count, generator)
+
+
+def _mixture(weights: Tensor, means: Tensor, std: float) -> tuple[Denoise, Density]:
+    return gaussian_mixture(weights, means, std), gaussian_mixture_density(weights, means, std)
 
 
 def _mixture1d() -> Toy:
@@ -59,7 +67,7 @@ def _mixture1d() -> Toy:
         second = torch.rand(count, generator=generator) < MIXTURE_WEIGHTS[1]
         return means[second.long()] + MIXTURE_STD * torch.randn(count, 1, generator=generator)
 
-    return Toy(draw, gaussian_mixture(weights, means, MIXTURE_STD))
+    return Toy(draw, *_mixture(weights, means, MIXTURE_STD))
 
 
 def _checkerboard() -> Toy:
@@ -73,7 +81,7 @@ def _checkerboard() -> Toy:
         return corner(column, upper) + torch.rand(count, 2, generator=generator) / 2
 
     low = corner(*torch.cartesian_prod(torch.arange(4), torch.arange(2)).T).double()
-    return Toy(draw, boxes(low, low + 0.5))
+    return Toy(draw, boxes(low, low + 0.5), boxes_density(low, low + 0.5))
 
 
 def _curves(place: Callable[[Tensor, Tensor], Tensor], count: int, jitter: float, nodes: int = 2000) -> Toy:
@@ -92,7 +100,7 @@ def _curves(place: Callable[[Tensor, Tensor], Tensor], count: int, jitter: float
     each = nodes // count
     node = torch.arange(count * each)
     means = place((node % each + 0.5) / each, node // each)
-    return Toy(draw, gaussian_mixture(torch.full((len(means),), 1 / len(means)), means, jitter))
+    return Toy(draw, *_mixture(torch.full((len(means),), 1 / len(means)), means, jitter))
 
 
 def _moon(u: Tensor, curve: Tensor) -> Tensor:

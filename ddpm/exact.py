@@ -29,20 +29,26 @@ def gaussian_mixture(weights: Tensor, means: Tensor, std: float) -> Denoise:
     return denoise
 
 
-def gaussian_mixture_density(weights: Tensor, means: Tensor, std: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """(axis (G,), λ ()) -> p_t on the grid axis × axis, (G, G) float32, when x0 is Σ_k w_k N(m_k, std² I) in the plane.
+Density = Callable[[Tensor, Tensor], Tensor]
+"""(axis (G,), λ ()) -> p_t on the grid of ``axis`` in each coordinate, (G,) or (G, G) float32, row by second coordinate."""
 
-    Entry (i, j) is the density at x = (axis_j, axis_i). A component of x_t is the product of a Gaussian in each
-    coordinate, so the whole grid is one matrix product.
-    """
+
+def gaussian_mixture_density(weights: Tensor, means: Tensor, std: float) -> Density:
+    """p_t when x0 is Σ_k w_k N(m_k, std² I) on the line or in the plane: weights (K,), means (K, d)."""
 
     def density(axis: Tensor, log_snr: Tensor) -> Tensor:
         variance = alpha(log_snr) ** 2 * std**2 + sigma(log_snr) ** 2
-        off = axis.float()[:, None, None] - (alpha(log_snr) * means).float()
-        along = (-off.square() / (2 * variance.float())).exp()
-        return (along[..., 1] * weights.float() / (2 * math.pi * variance.float())) @ along[..., 0].T
+        off = axis[:, None, None] - alpha(log_snr) * means
+        along = (-off.square() / (2 * variance)).float().exp() / (2 * math.pi * variance).sqrt().float()
+        return _on_grid(along, weights.float())
 
     return density
+
+
+def _on_grid(along: Tensor, weights: Tensor) -> Tensor:
+    """Σ_k w_k times the product over coordinates of ``along`` (G, K, d): components that are products make a matrix one."""
+    along[..., 0] *= weights
+    return along.sum(1)[:, 0] if along.shape[2] == 1 else along[..., 1] @ along[..., 0].T
 
 
 def finite(points: Tensor) -> Denoise:
@@ -74,6 +80,20 @@ def boxes(low: Tensor, high: Tensor) -> Denoise:
         return (share[..., None] * inside).sum(1).to(x)
 
     return denoise
+
+
+def boxes_density(low: Tensor, high: Tensor) -> Density:
+    """p_t when x0 is uniform in one of K boxes, equally likely: corners ``low`` and ``high`` (K, d), d = 1 or 2.
+
+    In each coordinate (Φ((x − α low) / σ) − Φ((x − α high) / σ)) / (α (high − low)).
+    """
+
+    def density(axis: Tensor, log_snr: Tensor) -> Tensor:
+        a, s, x = alpha(log_snr), sigma(log_snr).clamp(min=1e-9), axis[:, None, None].double()
+        inside = torch.special.ndtr((x - a * low) / s) - torch.special.ndtr((x - a * high) / s)
+        return _on_grid((inside / (a * (high - low))).float(), torch.full((len(low),), 1 / len(low)))
+
+    return density
 
 
 def _truncated_normal(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ddpm.data import TOYS
-from ddpm.denoiser import Denoise, denoiser
 from ddpm.evaluate import sliced_wasserstein
-from ddpm.exact import gaussian_mixture, gaussian_mixture_density
-from ddpm.process import seeded
+from ddpm.exact import Density, gaussian_mixture, gaussian_mixture_density
+from ddpm.process import Denoise, seeded, x0_from
 from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, diffuse, follow, jump
 from ddpm.schedule import SCHEDULES, Constant, Cosine, Polynomial, Schedule, Sigmoid, alpha_bar, grid
@@ -36,7 +35,7 @@ MOST_POINTS = 500
 """Of a drawing: 1,334 characters in a link."""
 
 STD = 0.03
-"""Of the Gaussian around each point that stands for the data's density: about the toys' own jitter."""
+"""Of the Gaussian around each point of a drawing, so that it has a density: the moons' own."""
 
 AXIS = torch.arange(-2.475, 2.5, 0.05)
 """Centres of the cells, along each coordinate, on which the density is computed, (100,)."""
@@ -47,7 +46,7 @@ FIELD_AXIS = AXIS[2::5]
 FIELD = torch.cartesian_prod(FIELD_AXIS, FIELD_AXIS).flip(1)
 """Those points, (400, 2), the first coordinate fastest."""
 
-_MIXTURE, _SHOWN, _HELD_OUT, _FRESH, _START, _DIRECTIONS = range(41, 47)
+_SHOWN, _HELD_OUT, _FRESH, _START, _DIRECTIONS = range(41, 46)
 """Second parts of generator keys, apart from those that training and evaluation draw with."""
 
 
@@ -174,10 +173,13 @@ def sketch(plane: Plane) -> Tensor:
     return decode_points(plane.points) if plane.data == DRAWN else draw(plane, 1000, _SHOWN)
 
 
-def mixture(plane: Plane) -> tuple[Tensor, Tensor, float]:
-    """The data as a Gaussian mixture: weights (K,), means (K, 2) and their standard deviation."""
-    means = decode_points(plane.points) if plane.data == DRAWN else draw(plane, 2000, _MIXTURE)
-    return torch.full((len(means),), 1 / len(means)), means, STD
+def known(plane: Plane) -> tuple[Denoise, Density]:
+    """The exact denoiser of the data, and the density of its noised points."""
+    if plane.data != DRAWN:
+        return TOYS[plane.data].exact, TOYS[plane.data].density
+    means = decode_points(plane.points)
+    of = torch.full((len(means),), 1 / len(means)), means, STD
+    return gaussian_mixture(*of), gaussian_mixture_density(*of)
 
 
 # --- carried out ----------------------------------------------------------------------------------------------------
@@ -209,9 +211,8 @@ def frames(plane: Plane, network: nn.Module | None, particles: bool = True) -> I
     Without ``particles`` only the field and the density of each shown step, from noise to data.
     """
     begun, worth_showing = time.monotonic(), shown(plane.steps)
-    weights, means, std = mixture(plane)
-    exact, density = gaussian_mixture(weights, means, std), gaussian_mixture_density(weights, means, std)
-    learned = denoiser(network, torch.zeros(1, dtype=torch.long)) if network else None
+    exact, density = known(plane)
+    learned = _learned(network) if network else None
     distance, floor = _distances(plane)
     mover = learned if learned and plane.denoiser == "learned" else exact
     for step in _states(plane, mover) if particles else _levels(plane):
@@ -223,13 +224,24 @@ def frames(plane: Plane, network: nn.Module | None, particles: bool = True) -> I
             float(step.log_snr),
             float(alpha_bar(step.log_snr)),
             step.x.numpy(),
-            learned(FIELD, step.log_snr).numpy() if learned else None,
-            exact(FIELD, step.log_snr).numpy(),
+            _field(learned, step.log_snr).numpy() if learned else None,
+            _field(exact, step.log_snr).numpy(),
             density(AXIS, step.log_snr).numpy(),
             distance(step.x) if particles else None,
             floor,
             time.monotonic() - begun,
         )
+
+
+def _learned(network: nn.Module) -> Denoise:
+    """The denoiser of ``network``, asked at one level for all rows: it works out its condition once, half of its work."""
+    to_x0, label = x0_from(network.config.prediction), torch.tensor([network.config.num_classes])
+    return lambda x, log_snr: to_x0(x, network(x, log_snr.to(x)[None], label), log_snr)
+
+
+def _field(denoise: Denoise, log_snr: Tensor) -> Tensor:
+    """x̂0 at FIELD (400, 2); where no noise is left, x is x̂0."""
+    return denoise(FIELD, log_snr) if log_snr.isfinite() else FIELD
 
 
 def _states(plane: Plane, denoise: Denoise) -> Iterator[Step]:

@@ -6,7 +6,7 @@ import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import gradio as gr
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import PATIENCE, free_port, until
 from gradio_client import Client
+from pages import INK, TRACES, finish, open_page, query, scrub, state, wait
 from torch import nn
 
 from ddpm.checkpoint import load_network, load_projection
@@ -27,16 +28,9 @@ CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 QUICK = "/?count=2&steps=5&seed=3"
 LONG = "/?count=25&steps=1000"
 
-STATE = "({...document.querySelector('.player').dataset})"
-AT_REST = """() => { const d = document.querySelector('.player')?.dataset ?? {};
-  return ['finished', 'stopped', 'failed'].includes(d.state) && d.playing === 'false' && d.plots === 'ready'
-    && Number(d.position) === Number(d.frames) - 1; }"""
 GREY = """name => { const c = document.querySelector(`canvas.${name}`);
   const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
   return [c.height, c.width, ...d.filter((_, i) => i % 4 === 0)]; }"""
-INK = """name => { const c = document.querySelector(`.${name} canvas.over`);
-  return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v > 0).length; }"""
-TRACES = "name => document.querySelector(`.${name}`).data.length"
 WATCH = """() => { window.seen = []; const player = document.querySelector('.player');
   new MutationObserver(() => window.seen.push([player.dataset.state, Number(player.dataset.position),
     document.querySelector('.step').textContent, document.querySelector('canvas.x').toDataURL()]))
@@ -44,32 +38,11 @@ WATCH = """() => { window.seen = []; const player = document.querySelector('.pla
 """Keeps in window.seen what each drawing by the player showed: state, position, step and picture."""
 
 
-def state(page):
-    return page.evaluate(STATE)
-
-
-def wait(page, condition):
-    """Until ``condition``, JavaScript over the player's data d, holds."""
-    page.wait_for_function(
-        f"() => {{ const d = document.querySelector('.player')?.dataset ?? {{}}; return {condition}; }}"
-    )
-
-
-def finish(page):
-    page.wait_for_function(AT_REST)
-    return state(page)
-
-
 def generate(page, button="#generate"):
     """Presses ``button`` and waits until the run that it starts has finished."""
     job = state(page)["job"]
     page.locator(button).click()
     wait(page, f"d.job !== '{job}'")
-    return finish(page)
-
-
-def open_page(page, url):
-    page.goto(url)
     return finish(page)
 
 
@@ -90,16 +63,8 @@ def expected(run):
     return grid
 
 
-def scrub(page, position):
-    page.locator(".position").evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", position)
-
-
 def step_text(page):
     return page.locator(".step").inner_text()
-
-
-def query(page):
-    return dict(parse_qsl(urlsplit(page.url).query))
 
 
 def test_the_page_runs_by_itself_and_ends_with_the_clean_pictures(page, server):

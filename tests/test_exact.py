@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ddpm.exact import boxes, finite, gaussian_mixture, gaussian_mixture_density
+from ddpm.exact import boxes, boxes_density, finite, gaussian_mixture, gaussian_mixture_density
 from ddpm.process import score_from_x0
 from ddpm.schedule import alpha, sigma
 
@@ -133,3 +133,23 @@ def test_boxes_answer_near_the_data_with_the_nearest_point_in_them():
 
 def test_boxes_answer_in_pure_noise_with_the_mean_of_their_middles(x):
     assert_close(boxes(LOW, HIGH)(x, torch.tensor(-20.0)), ((LOW + HIGH) / 2).mean(0).expand(3, 2), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("log_snr", [-6.0, 0.0, 6.0])
+def test_the_density_of_boxes_is_that_of_many_narrow_gaussians_within_them(log_snr):
+    low = torch.tensor([[-1.0, -0.5], [0.25, 0.0]], dtype=torch.float64)
+    inside = (torch.arange(40, dtype=torch.float64) + 0.5) / 80
+    points = (low[:, None] + torch.cartesian_prod(inside, inside)).flatten(0, 1)
+    axis, level = torch.linspace(-2, 2, 21, dtype=torch.float64), torch.tensor(log_snr)
+    narrow = gaussian_mixture_density(torch.full((len(points),), 1 / len(points)), points, 1e-3)(axis, level)
+    assert_close(boxes_density(low, low + 0.5)(axis, level), narrow, atol=1e-3, rtol=1e-3)
+
+
+def test_the_density_on_the_line_is_the_sum_of_its_gaussians():
+    axis, level = torch.linspace(-3, 3, 7, dtype=torch.float64), torch.tensor(0.0)
+    variance = 0.5 * 0.7**2 + 0.5
+    off = axis[:, None] - math.sqrt(0.5) * MEANS[:, 0]
+    expected = (WEIGHTS * (-off.square() / (2 * variance)).exp()).sum(1) / math.sqrt(2 * math.pi * variance)
+    assert_close(
+        gaussian_mixture_density(WEIGHTS, MEANS[:, :1], 0.7)(axis, level).double(), expected, rtol=1e-5, atol=0
+    )

@@ -21,6 +21,16 @@ STREAMING = {
 
 DRAW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
+SAMPLER_NAMES = {
+    "ddim": "DDIM … DDPM (by η)",
+    "ddpm-beta": "DDPM with the variance β",
+    "dpm-solver++": "DPM-Solver++ (2M)",
+    "heun": "Heun (asks twice a step)",
+}
+"""What the page calls each sampler."""
+
+NO_ETA = "η belongs to the sampler DDIM … DDPM; the one chosen has none."
+
 DICE = Path(__file__).parent / "components" / "dice.svg"
 
 _jobs = itertools.count()

@@ -15,7 +15,7 @@ from ddpm.engine import Engine, frames
 from ddpm.run import ANY, EACH, MODELS, Run, settings
 from ddpm.schedule import SCHEDULES
 from ddpm.ui.components.player import frame, player, start
-from ddpm.ui.lesson import DICE, DRAW_SEED, STREAMING, given, stream, write_address
+from ddpm.ui.lesson import DICE, DRAW_SEED, NO_ETA, SAMPLER_NAMES, STREAMING, given, stream, write_address
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,6 @@ The same process as for the digits, with three colours a pixel and a larger netw
 
 _NAMES = tuple(field.name for field in fields(Run) if field.name != "model")
 """The settings with a control, in the order in which handlers take them."""
-
-SAMPLER_NAMES = {
-    "ddim": "DDIM … DDPM (by η)",
-    "ddpm-beta": "DDPM with the variance β",
-    "dpm-solver++": "DPM-Solver++ (2M)",
-    "heun": "Heun (asks twice a step)",
-}
-"""What the page calls each sampler."""
 
 _SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
   event.preventDefault();  // the page's base address would make it another page
@@ -147,7 +139,7 @@ def _advice(run: Run) -> list[str]:
     if run.label == ANY and run.guidance > 0:
         notes.append("Guidance pulls towards a label; with no label asked for, it has no effect.")
     if run.eta > 0 and run.sampler != "ddim":
-        notes.append("η belongs to the sampler DDIM … DDPM; the one chosen has none.")
+        notes.append(NO_ETA)
     if run.schedule == "constant":
         notes.append(
             "The constant schedule never reaches pure noise: at t = T, ᾱ = 0.7 % of the signal should be left, "

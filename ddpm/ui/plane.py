@@ -14,7 +14,7 @@ from ddpm.plane import DRAWN, SETTINGS, Plane, frames, sketch
 from ddpm.schedule import SCHEDULES, alpha_bar, grid
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
-from ddpm.ui.lesson import DICE, DRAW_SEED, STREAMING, given, stream, write_address
+from ddpm.ui.lesson import DICE, DRAW_SEED, NO_ETA, SAMPLER_NAMES, STREAMING, given, stream, write_address
 
 INTRODUCTION = """
 # How noise flows into a shape
@@ -162,6 +162,8 @@ def _advice(plane: Plane) -> list[str]:
             "No network has been trained on your drawing, so the exact denoiser of its points moves the particles: "
             "it knows the drawing by heart, and the particles end on its points, give or take 0.03."
         )
+    if plane.eta > 0 and plane.sampler != "ddim":
+        notes.append(NO_ETA)
     if (left := float(alpha_bar(grid(plane.curve, 1)[0]))) > 1e-3:
         notes.append(
             f"This schedule never reaches pure noise: at t = T, ᾱ = {left:.1%} of the signal's variance is left, but "
@@ -195,8 +197,10 @@ def _settings() -> dict[str, gr.components.Component]:
         "steps": slider("steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
         "schedule": _dropdown("schedule", "Noise schedule", "How the noise is shared out over the steps."),
         **{name: slider(name, *about, visible=name in own) for name, about in _PARAMETERS.items()},
-        "sampler": _dropdown("sampler", "Sampler", "How one step follows from x̂₀; only ddim reads η."),
-        "eta": slider("eta", 0.05, "Sampler η", "0: DDIM, follows the arrows. 1: DDPM, adds the most noise."),
+        "sampler": _dropdown("sampler", "Sampler", "How one step follows from x̂₀.", SAMPLER_NAMES),
+        "eta": slider(
+            "eta", 0.05, "Noise added on the way, η", "0: none, the arrows alone (DDIM). 1: as much as DDPM."
+        ),
         "seed": gr.Number(
             Plane.seed,
             precision=0,  # no limits here: past them Gradio refuses the run, Plane.from_query corrects it and says so

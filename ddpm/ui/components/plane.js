@@ -174,7 +174,7 @@ function paintWorld(over, toX, toY) {
   }
   if (layer.data.checked) paintPoints(over, toX, toY, data, 1.6, colour("data"), 0.45);
   for (const [name, lines] of contourLines(frame)) paintLines(over, toX, toY, lines, colour(name), 1.3);
-  for (const [source, field] of shown?.fields ?? []) paintArrows(over, toX, toY, segments(field, shown.longest), colour(source), source === "exact" && shown.difference ? 3 : 1.3);
+  for (const [source, field] of shown?.fields ?? []) paintArrows(over, toX, toY, segments(field, shown.longest), colour(source), source === "exact" && shown.difference ? 2.4 : 1.3);
   if (layer.trails.value === "clicked") {
     for (const i of followed) paintLines(over, toX, toY, wayOf(i), colour("particles"), 1.6);
   }
@@ -187,13 +187,11 @@ function paint(frame) { caption(frame); }
 function paintPoints(over, toX, toY, points, radius, colour, opacity) {
   over.fillStyle = colour;
   over.globalAlpha = opacity;
-  over.beginPath();
-  for (let i = 0; i < points.length; i += 2) {
-    const [x, y] = [toX(at(points, i)), toY(at(points, i + 1))];
-    over.moveTo(x + radius, y);
-    over.arc(x, y, radius, 0, 6.3);
+  for (let i = 0; i < points.length; i += 2) { // a path each: one path of a thousand circles takes four times as long
+    over.beginPath();
+    over.arc(toX(at(points, i)), toY(at(points, i + 1)), radius, 0, 6.3);
+    over.fill();
   }
-  over.fill();
   over.globalAlpha = 1;
 }
 
@@ -280,7 +278,7 @@ function paintTrails(over, toX, toY, colour) {
 function rest() {
   if (!quality || !frames.length) return;
   clearTraces();
-  resting = true;
+  player.dataset.resting = resting = true;
   Plotly.addTraces(world.div, worldTraces(frames[position], colours()));
   Plotly.addTraces(quality.div, [{ ...distances(frames.length), mode: "lines", line: { color: colours()("particles"), width: 2 },
     hovertemplate: "t = %{x}: %{y:.3f}<extra></extra>" }]);
@@ -289,7 +287,7 @@ function rest() {
 }
 
 function unrest() {
-  resting = false;
+  player.dataset.resting = resting = false;
   clearTraces();
 }
 
@@ -304,7 +302,7 @@ function worldTraces(frame, colour) {
     traces.push({ ...points(data), mode: "markers", name: "data", marker: { color: colour("data"), size: 3.2, opacity: 0.45 }, hoverinfo: "skip" });
   }
   for (const [name, lines] of contourLines(frame)) add(`contours: ${name}`, lines, colour(name), 1.3);
-  for (const [source, field] of shown?.fields ?? []) add(source, segments(field, shown.longest).flatMap(headed), colour(source), source === "exact" && shown.difference ? 3 : 1.3);
+  for (const [source, field] of shown?.fields ?? []) add(source, segments(field, shown.longest).flatMap(headed), colour(source), source === "exact" && shown.difference ? 2.4 : 1.3);
   if (layer.trails.value === "clicked") for (const i of followed) add(`particle ${i}`, wayOf(i), colour("particles"), 1.6);
   if (layer.particles.checked && run.particles) {
     const marker = { color: colour("particles"), size: run.particles > 2000 ? 3.2 : 4.6, opacity: 0.85 };
@@ -423,7 +421,7 @@ function show() {
 function listen(div) {
   let pressed = null;
   div.addEventListener("pointerdown", (event) => { pressed = event; }, true);
-  div.addEventListener("pointerup", (event) => {
+  window.addEventListener("pointerup", (event) => { // Plotly covers the page while the button is down
     if (pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5) followNearest(event);
     pressed = null;
   }, true);
@@ -452,10 +450,10 @@ $(".rate").value = "30";
 
 openPlots(async () => {
   const axis = { range: [-edge, edge], zeroline: false };
-  world = await plot($(".world"), [], { xaxis: { ...axis, title: { text: "x₁" }, constrain: "domain" }, showlegend: false,
-    yaxis: { ...axis, title: { text: "x₂" }, scaleanchor: "x", constrain: "domain" }, margin: { l: 50, r: 10, t: 10, b: 48 } }, paintWorld);
-  quality = await plot($(".quality"), [], { xaxis: { title: { text: "step t" }, range: qualityRange() }, showlegend: false,
-    yaxis: { title: { text: "distance" }, type: "log", range: [-2.2, 0.3], tickvals: [0.01, 0.1, 1] }, margin: { l: 56, r: 10, t: 10, b: 48 } }, paintQuality);
+  world = await plot($(".world"), [], { xaxis: { ...axis, title: { text: "x₁", standoff: 4 }, constrain: "domain" }, showlegend: false,
+    yaxis: { ...axis, title: { text: "x₂", standoff: 4 }, scaleanchor: "x", constrain: "domain" }, margin: { l: 50, r: 10, t: 10, b: 48 } }, paintWorld);
+  quality = await plot($(".quality"), [], { xaxis: { title: { text: "step t", standoff: 4 }, range: qualityRange() }, showlegend: false,
+    yaxis: { title: { text: "distance", standoff: 4 }, type: "log", range: [-2.2, 0.3], tickvals: [0.01, 0.1, 1] }, margin: { l: 56, r: 10, t: 10, b: 48 } }, paintQuality);
   listen(world.div);
 });
 

@@ -188,7 +188,8 @@ async function loadPlotly() {
 
 // A plot whose moving part paintOver(context, toX, toY) draws; toX and toY take data to pixels.
 async function plot(div, traces, layout, paintOver) {
-  const base = { margin: { l: 52, r: 12, t: 12, b: 58 }, dragmode: "pan", font: { size: 12 }, hovermode: "closest", ...layout };
+  const finger = window.matchMedia("(pointer: coarse)").matches; // which scrolls the page over a plot, too
+  const base = { margin: { l: 52, r: 12, t: 12, b: 58 }, dragmode: finger ? false : "pan", modebar: { bgcolor: "rgba(0,0,0,0)" }, font: { size: 12 }, hovermode: "closest", ...layout };
   await Plotly.newPlot(div, traces, base, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
   const { xaxis, yaxis } = div._fullLayout;
   await Plotly.relayout(div, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range], ...theme().layout });
@@ -196,8 +197,12 @@ async function plot(div, traces, layout, paintOver) {
   const over = canvas.getContext("2d");
   function drawOver() {
     const ratio = window.devicePixelRatio || 1, [w, h] = [div.clientWidth, div.clientHeight];
-    canvas.width = w * ratio; canvas.height = h * ratio;
-    canvas.style.width = `${w}px`; canvas.style.height = `${h}px`;
+    const [wide, high] = [w, h].map((length) => Math.round(length * ratio));
+    if (canvas.width !== wide || canvas.height !== high) {
+      [canvas.width, canvas.height] = [wide, high];
+      [canvas.style.width, canvas.style.height] = [`${w}px`, `${h}px`];
+    }
+    over.reset();
     over.scale(ratio, ratio);
     const { xaxis: ax, yaxis: ay } = div._fullLayout;
     over.beginPath();
