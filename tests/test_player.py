@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ddpm.data import Projection
-from ddpm.engine import Frame
+from ddpm.engine import Frame, Place
 from ddpm.run import Run, shown
 from ddpm.ui.components import player, shared
 from ddpm.ui.components.player import VALUE_SCALE
@@ -109,10 +109,14 @@ def test_the_end_tells_its_run_and_its_problem():
 
 
 def test_the_headers_hold_all_that_the_script_reads():
-    start, frame, end = (
-        parts(message)[0] for message in (player.start(Run(), 0, []), player.frame(step(), 0, CLOUD), shared.end(0))
+    messages = (
+        player.start(Run(), 0, []),
+        player.frame(step(), 0, CLOUD),
+        shared.end(0),
+        shared.waiting(Place(1, 2.0), 0),
     )
-    assert read_by_script("header") <= start.keys() | frame.keys() | end.keys()
+    start, frame, end, waiting = (parts(message)[0] for message in messages)
+    assert read_by_script("header") <= start.keys() | frame.keys() | end.keys() | waiting.keys()
     assert read_by_script("run") == start.keys() - {"kind"}
     assert read_by_script("run.run") <= start["run"].keys()
     assert read_by_script("frame") <= frame.keys() | {"x", "x0", "path", "path0"}
