@@ -32,7 +32,7 @@ from ddpm.ui.lesson import (
 
 INTRODUCTION = """
 # How noise splits into two humps
-Ten thousand numbers x begin as pure noise on the left and end on the right, spread like the data: two Gaussians, one
+Numbers x begin as pure noise on the left and end on the right, spread like the data: two Gaussians, one
 twice as heavy as the other. Watch when a path makes up its mind, and that hardly any changes it later. Move the modes, and
 see the exact answer follow at once, while the network goes on believing in those that it has learned.
 """
@@ -106,7 +106,10 @@ def lesson(engine: Engine, network: nn.Module) -> None:
         with gr.Column(min_width=260):
             gr.Markdown("**The exercise** in one click: weights 1 : 2, means ±4, σ = 1, T = 250, β = 0.02, DDPM.")
             with gr.Row():
-                figures = {name: gr.Button(label, size="sm", elem_id=name) for name, (label, _) in _FIGURES.items()}
+                figures = {
+                    name: gr.Button(label, size="sm", min_width=150, elem_id=name)
+                    for name, (label, _) in _FIGURES.items()
+                }
         with gr.Column(scale=0, min_width=210):
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
@@ -159,9 +162,9 @@ def _advice(line: Line) -> list[str]:
         notes.append(NO_ETA)
     if not line.is_exercise:
         notes.append(
-            f"The network has learned one mixture only: weights 1 : 2, means ±{MIXTURE_MEANS[1]:g}, σ = {MIXTURE_STD:g}. It does "
-            'not know that you have changed the data: compare its curve with the exact one below, and set "moved by" to exact '
-            "for samples of your mixture."
+            f"The network has learned one mixture only: weights 1 : 2, means ±{MIXTURE_MEANS[1]:g}, σ = {MIXTURE_STD:g}. "
+            "It does not know that you have changed the data: compare its curve with the exact one below, and set "
+            '"moved by" to exact for samples of your mixture.'
         )
     return notes
 

@@ -226,13 +226,21 @@ function trace({ name, points, colour, width, opacity, closed, dash }) {
 const ink = (name, text) => `<i style="color:var(--${name})">${text}</i>`;
 
 function paint(frame) {
-  const noise = run.run.steps, left = frames[0].alphaBar;
-  const short = left > 1e-3 ? ` This schedule does not reach pure noise: at t = ${noise}, ᾱ = ${percent(left)} of the signal's variance is left, but the samples start without any. See what that costs.` : "";
-  $(".of-heat").innerHTML = `${ink("density", "Violet")}: the exact density p_t(x) of the noised data. ${ink("particles", "Blue")}: the histories of ${followed()} of ${run.samples.toLocaleString("en")} samples, moved by the ${run.run.denoiser} denoiser.${short}`;
+  const paths = followed() ? ` ${ink("particles", "Blue")}: the histories of ${followed()} of ${run.samples.toLocaleString("en")} samples, moved by the ${run.run.denoiser} denoiser.` : "";
+  $(".of-heat").innerHTML = `${ink("density", "Violet")}: the exact density p_t(x) of the noised data.${paths}${startWords()}`;
   $(".of-histogram").innerHTML = `${ink("particles", "Histogram")} of all samples, and the ${ink("density", "true density p_t")}. Dashed: the end.`;
   const shown = curveFrame();
   $(".of-curves").innerHTML = `${CURVES[layer.curve.value].formula}: ${ink("learned", "learned")} and ${ink("exact", "exact")}. Violet: p_t, where there is data to learn from.`;
   $(".of-error").innerHTML = shown ? errorWords(shown, frame) : "";
+}
+
+// What a schedule that ends before pure noise does to the samples, which begin in pure noise all the same.
+function startWords() {
+  const left = frames[0].alphaBar, { mean1, mean2, weight1, weight2 } = run.run;
+  const mean = (Math.sqrt(left) * (weight1 * mean1 + weight2 * mean2)) / (weight1 + weight2);
+  if (left < 1e-3) return "";
+  const cost = Math.abs(mean) < 0.05 ? "" : `: p_t begins with the mean ${signed(mean, 2)}, the samples with 0, and too few end on that side`;
+  return ` This schedule never reaches pure noise, ᾱ = ${percent(left)} of the signal is left at t = ${run.run.steps}${cost}.`;
 }
 
 function errorWords(shown, frame) {
@@ -257,11 +265,11 @@ $(".rate").value = "30";
 player.dataset.figure = layer.figure.value;
 
 openPlots(async () => {
-  const margin = { l: 52, r: 10, t: 10, b: 50 }, x = { title: { text: "x" }, range: [-VIEW, VIEW], zeroline: false };
+  const margin = { l: 52, r: 10, t: 10, b: 50 }, x = { title: { text: "x", standoff: 6 }, range: [-VIEW, VIEW], zeroline: false };
   const opacity = [0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1].map((u) => [u, `rgba(123,92,214,${0.8 * Math.sqrt(u)})`]);
   const still = { type: "heatmap", x: [0, 1], y: setup.axis, z: setup.axis.map(() => [0, 0]), zmin: 0, zmax: 1, zsmooth: "best", showscale: false,
     colorscale: opacity, hovertemplate: "t = %{x}, x = %{y:.2f}: p_t = %{z:.3f}<extra></extra>" };
-  heat = await plot($(".heat"), [still], { xaxis: { title: { text: "step t" }, range: [100, 0], showgrid: false }, yaxis: { ...x, showgrid: false }, showlegend: false, margin }, paintHeat);
+  heat = await plot($(".heat"), [still], { xaxis: { title: { text: "step t", standoff: 6 }, range: [100, 0], showgrid: false }, yaxis: { ...x, showgrid: false }, showlegend: false, margin }, paintHeat);
   histogram = await plot($(".histogram"), [], { xaxis: x, yaxis: { title: { text: "density" }, range: [0, 0.5] }, showlegend: false, margin }, paintHistogram);
   curves = await plot($(".curves"), [], { xaxis: x, yaxis: { title: { text: "ε̂" }, range: [-4, 4] }, showlegend: false, margin }, paintCurves);
   if (run) fillHeat();

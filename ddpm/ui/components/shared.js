@@ -227,6 +227,7 @@ async function plot(div, traces, layout, paintOver) {
   const finger = window.matchMedia("(pointer: coarse)").matches; // which scrolls the page over a plot, too
   const base = { margin: { l: 52, r: 12, t: 12, b: 58 }, dragmode: finger ? false : "pan", modebar: { bgcolor: "rgba(0,0,0,0)" }, font: { size: 12 }, hovermode: "closest", ...layout };
   await Plotly.newPlot(div, traces, base, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+  div._context._baseUrl = ""; // else Plotly ties its clip paths to the address of now, and they end when it changes
   const { xaxis, yaxis } = div._fullLayout;
   await Plotly.relayout(div, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range], ...theme().layout });
   const canvas = div.appendChild(Object.assign(document.createElement("canvas"), { className: "over" }));
