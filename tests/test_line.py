@@ -17,6 +17,7 @@ from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
 from ddpm.denoiser import unlabelled
+from ddpm.engine import Place
 from ddpm.exact import gaussian_mixture
 from ddpm.line import (
     AXIS,
@@ -267,7 +268,8 @@ def test_the_headers_hold_all_that_the_script_reads(sent):
     assert read_by_script("run") <= start.keys()
     assert read_by_script("run.run") <= start["run"].keys()
     assert read_by_script("frame") <= messages[0][0].keys() | decoded
-    assert read_by_script("header") <= start.keys() | messages[0][0].keys() | parts(shared.end(0))[0].keys()
+    others = shared.end(0), shared.waiting(Place(1, 2.0), 0)
+    assert read_by_script("header") <= start.keys() | messages[0][0].keys() | {k for m in others for k in parts(m)[0]}
     assert read_by_script("setup") == json.loads(player.player().props["setup"]).keys()
 
 

@@ -1,7 +1,8 @@
 // What the lessons' players share: messages, the clock, the controls of time, the address, plots. A lesson's own script
 // follows in the same scope and defines: begin(bytes, stood) for a new run, after one that stood at that share of its
 // frames; decode(header, bytes) -> frame; paint(frame); describe(frame) -> [step, level] in words; rest() to put the run
-// into the plots once it stands still, unrest() to take it out, and show() if it has layers, to draw anew after a change. Gradio gives the script `element`, `props` and `watch`.
+// into the plots once it stands still, unrest() to take it out; and if it has layers, show() to draw anew after a
+// change of one. Gradio gives the script `element`, `props` and `watch`.
 const setup = JSON.parse(props.setup);
 const $ = (selector) => element.querySelector(selector);
 const player = $(".player"), slider = $(".position"), playButton = $(".play");
@@ -80,6 +81,7 @@ function writeAddress(query) {
   Object.entries(query).forEach(([name, value]) => address.searchParams.set(name, value));
   window.history.replaceState(window.history.state, "", address);
 }
+
 // The layers are the browser's own, and part of the address.
 const asked = new URL(window.location).searchParams;
 for (const control of layers) {
