@@ -14,8 +14,9 @@ import torch
 
 from ddpm.checkpoint import CheckpointError, load_network, load_projection
 from ddpm.engine import Engine
+from ddpm.line import NETWORK
 from ddpm.plane import NETWORKS
-from ddpm.ui import pictures, plane
+from ddpm.ui import line, pictures, plane
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -30,7 +31,7 @@ class Page(NamedTuple):
 PAGES = {"mnist": Page("Digits", "")}
 """By the model that draws on it."""
 
-PLANE = Page("In the plane", "plane")
+LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -60,6 +61,9 @@ def build_app() -> gr.Blocks:
         with app.route(name, path) if path else app:
             gr.Navbar(main_page_name=PAGES["mnist"].name)
             pictures.lesson(engine, model, networks[model], clouds[model])
+    with app.route(*LINE):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        line.lesson(engine, load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network)
     with app.route(*PLANE):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
         plane.lesson(engine, toys)

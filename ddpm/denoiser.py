@@ -56,3 +56,9 @@ def denoiser(network: Network, label: Tensor, guidance: float = 0.0, clip: bool 
     """The denoiser of ``network``, called as ``Guided`` says, for the labels (B,) int64 of a batch."""
     guided = Guided(network.config, label, guidance, clip)
     return lambda x, log_snr: guided.x0(x, log_snr, network(*guided.rows(x, log_snr)))
+
+
+def unlabelled(network: Network) -> Denoise:
+    """The denoiser of ``network`` without a label, asked at one level for all rows: it works out its condition once, half of its work."""
+    to_x0, label = x0_from(network.config.prediction), torch.tensor([network.config.num_classes])
+    return lambda x, log_snr: to_x0(x, network(x, log_snr.to(x)[None], label), log_snr)

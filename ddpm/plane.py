@@ -6,7 +6,7 @@ import base64
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ddpm.data import TOYS
+from ddpm.denoiser import unlabelled
 from ddpm.evaluate import sliced_wasserstein
 from ddpm.exact import Density, gaussian_mixture, gaussian_mixture_density
-from ddpm.process import Denoise, seeded, x0_from
+from ddpm.process import Denoise, seeded
 from ddpm.run import shown
-from ddpm.sampling import SAMPLERS, Step, diffuse, follow, jump
-from ddpm.schedule import SCHEDULES, Constant, Cosine, Polynomial, Schedule, Sigmoid, alpha_bar, grid
-from ddpm.settings import Choice, Number, Setting, Settings
+from ddpm.sampling import SAMPLERS, Step, as_one, diffuse, follow, jump, levels_alone
+from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha_bar, grid
+from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
 
 if TYPE_CHECKING:
     from typing import Self
@@ -94,11 +95,7 @@ SETTINGS: dict[str, Setting] = {
     "denoiser": Choice(("learned", "exact")),
     "count": Number(100, 5000, whole=True),
     "steps": Number(1, 1000, whole=True),
-    "schedule": Choice(tuple(SCHEDULES)),
-    "s": Number(0, 0.2),
-    "p": Number(0.5, 5),
-    "reach": Number(0.5, 8),
-    "c": Number(0.5, 20),
+    **SCHEDULE,
     "sampler": Choice(tuple(SAMPLERS)),
     "eta": Number(0, 1),
     "seed": Number(0, 2**31 - 1, whole=True),
@@ -107,7 +104,7 @@ SETTINGS: dict[str, Setting] = {
 
 
 @dataclass(frozen=True)
-class Plane(Settings):
+class Plane(Scheduled):
     """Every setting of a run in the plane: the same value gives the same particles.
 
     ``direction`` is "generate", or the forward process as a "chain" or in one "jump". ``denoiser`` moves the particles:
@@ -147,12 +144,6 @@ class Plane(Settings):
             return super().from_query(query)
         plane, notes = super().from_query({name: value for name, value in query.items() if name != "data"})
         return plane, [*notes, f"data = {DRAWN}: there is no point yet, so {plane.data} is used."]
-
-    @property
-    def curve(self) -> Schedule:
-        """The schedule with its parameter."""
-        kind = SCHEDULES[self.schedule]
-        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
 
 
 # --- data and what is known of it in closed form ----------------------------------------------------------------------
@@ -212,10 +203,10 @@ def frames(plane: Plane, network: nn.Module | None, particles: bool = True) -> I
     """
     begun, worth_showing = time.monotonic(), shown(plane.steps)
     exact, density = known(plane)
-    learned = _learned(network) if network else None
+    learned = unlabelled(network) if network else None
     distance, floor = _distances(plane)
     mover = learned if learned and plane.denoiser == "learned" else exact
-    for step in _states(plane, mover) if particles else _levels(plane):
+    for step in _states(plane, mover) if particles else levels_alone(grid(plane.curve, plane.steps), (2,)):
         if step.index not in worth_showing:
             yield None
             continue
@@ -233,12 +224,6 @@ def frames(plane: Plane, network: nn.Module | None, particles: bool = True) -> I
         )
 
 
-def _learned(network: nn.Module) -> Denoise:
-    """The denoiser of ``network``, asked at one level for all rows: it works out its condition once, half of its work."""
-    to_x0, label = x0_from(network.config.prediction), torch.tensor([network.config.num_classes])
-    return lambda x, log_snr: to_x0(x, network(x, log_snr.to(x)[None], label), log_snr)
-
-
 def _field(denoise: Denoise, log_snr: Tensor) -> Tensor:
     """x̂0 at FIELD (400, 2); where no noise is left, x is x̂0."""
     return denoise(FIELD, log_snr) if log_snr.isfinite() else FIELD
@@ -254,21 +239,9 @@ def _states(plane: Plane, denoise: Denoise) -> Iterator[Step]:
         if plane.direction == "jump":
             states = jump(draw(plane, plane.count, _START, plane.seed)[None], levels, noise)
         else:
-            states = follow(SAMPLERS[plane.sampler](levels, noise, plane.eta, generators), _together(denoise))
+            states = follow(SAMPLERS[plane.sampler](levels, noise, plane.eta, generators), as_one(denoise))
     for step in states:
         yield step._replace(x=step.x[0], x0=step.x0[0])
-
-
-def _together(denoise: Denoise) -> Denoise:
-    """``denoise`` for one sample (1, N, 2) that holds N points."""
-    return lambda x, log_snr: denoise(x[0], log_snr)[None]
-
-
-def _levels(plane: Plane) -> Iterator[Step]:
-    """The steps of a run without a particle."""
-    nothing = torch.empty(0, 2)
-    for index, log_snr in zip(range(plane.steps, -1, -1), grid(plane.curve, plane.steps)):
-        yield Step(index, log_snr, nothing, nothing)
 
 
 def _distances(plane: Plane) -> tuple[Any, float]:

@@ -124,6 +124,18 @@ SAMPLERS: dict[str, Callable[[Tensor, Tensor, float, list[torch.Generator]], Pat
 """The samplers offered by name: (grid (T + 1,), noise (B, *D), eta, one generator a row). Only "ddim" reads η."""
 
 
+def as_one(denoise: Denoise) -> Denoise:
+    """``denoise`` for one sample (1, N, *D) that holds N points, which then share one generator."""
+    return lambda x, log_snr: denoise(x[0], log_snr)[None]
+
+
+def levels_alone(grid: Tensor, shape: tuple[int, ...]) -> Iterator[Step]:
+    """The steps of a run along ``grid`` (T + 1,) of no samples: x and x0 are (0, *shape)."""
+    nothing = torch.empty(0, *shape)
+    for k, log_snr in enumerate(grid):
+        yield Step(len(grid) - 1 - k, log_snr, nothing, nothing)
+
+
 @torch.no_grad()
 def follow(path: Path, denoise: Denoise) -> Iterator[Step]:
     """The T + 1 states of a run along ``path`` when ``denoise`` answers its queries."""

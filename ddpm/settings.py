@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, Self
 
+from ddpm.schedule import SCHEDULES, Schedule
+
 
 class Setting(Protocol):
     """What one setting may be."""
@@ -114,6 +116,27 @@ class Settings:
                 shown = text[:40] or "nothing"
                 corrections.append(f"{name} = {shown}: it {setting.problem(text)}, so {value} is used.")
         return cls(**values), corrections
+
+
+SCHEDULE: dict[str, Setting] = {
+    "schedule": Choice(tuple(SCHEDULES)),
+    "s": Number(0, 0.2),
+    "p": Number(0.5, 5),
+    "reach": Number(0.5, 8),
+    "c": Number(0.5, 20),
+}
+"""What a schedule and the parameters of all schedules may be."""
+
+
+@dataclass(frozen=True)
+class Scheduled(Settings):
+    """The base of settings that have those of SCHEDULE among them; each parameter belongs to one schedule."""
+
+    @property
+    def curve(self) -> Schedule:
+        """The schedule with its parameter."""
+        kind = SCHEDULES[self.schedule]
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
 
 
 def _differs(text: str, value: object) -> bool:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from ddpm.engine import Engine, Place
+from ddpm.schedule import SCHEDULES
+from ddpm.settings import Scheduled, Settings
 from ddpm.ui.components.shared import end, waiting
 
 STREAMING = {
@@ -18,6 +23,17 @@ STREAMING = {
     "concurrency_id": "engine",
 }
 """Of every event that streams a run: a second press replaces the run under way."""
+
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Of the events that only show or hide a control."""
+
+PARAMETERS = {
+    "s": (0.001, "Offset s", "Of the cosine schedule: how much noise even the first step adds."),
+    "p": (0.1, "Power p", "Of the polynomial schedule ᾱ = 1 − tᵖ: more keeps the data for longer."),
+    "reach": (0.1, "Reach", "Of the sigmoid schedule: more spends more steps at both ends."),
+    "c": (0.1, "Rate c", "Of the constant schedule ᾱ = exp(−c t): less leaves more signal at the end."),
+}
+"""The parameters of the schedules: a slider's step, its label and its line of help."""
 
 DRAW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
@@ -42,6 +58,51 @@ def write_address(names: Sequence[str]) -> str:
   const names = {json.dumps(names)};
   window.ddpm?.changed(Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""])));
 }}"""
+
+
+def slider(kind: type[Settings], name: str, step: float, label: str, info: str, visible: bool = True) -> gr.Slider:
+    """The control of a Number of the settings ``kind``."""
+    limits, value = kind.allowed({})[name], getattr(kind, name)
+    return gr.Slider(limits.low, limits.high, value, step=step, label=label, info=info, elem_id=name, visible=visible)
+
+
+def dropdown(
+    kind: type[Settings], name: str, label: str, info: str, names: Mapping[str, str] | None = None
+) -> gr.Dropdown:
+    """The control of a Choice of the settings ``kind``; ``names`` says how options are called on the page."""
+    choices = [((names or {}).get(option, option), option) for option in kind.allowed({})[name].options]
+    return gr.Dropdown(choices, value=getattr(kind, name), label=label, info=info, elem_id=name, min_width=200)
+
+
+def moved_by(kind: type[Settings]) -> gr.Radio:
+    """The choice between the learned and the exact denoiser."""
+    return gr.Radio(
+        list(kind.allowed({})["denoiser"].options),
+        value=kind.denoiser,
+        label="Moved by",
+        info="What predicts x̂₀: the network, or the exact formula.",
+        elem_id="denoiser",
+    )
+
+
+def schedule(kind: type[Scheduled]) -> dict[str, gr.components.Component]:
+    """The controls of the schedule and of the parameters of all schedules, only the chosen one's shown."""
+    own = {field.name for field in fields(SCHEDULES[kind.schedule])}
+    return {
+        "schedule": dropdown(kind, "schedule", "Noise schedule", "How the noise is shared out over the steps."),
+        **{name: slider(kind, name, *about, visible=name in own) for name, about in PARAMETERS.items()},
+    }
+
+
+def follow_schedule(controls: Mapping[str, gr.components.Component]) -> None:
+    """Shows the parameter of the chosen schedule alone, whenever another is chosen."""
+
+    def visible(schedule: str) -> list[dict]:
+        own = {field.name for field in fields(SCHEDULES[schedule])}
+        return [gr.update(visible=name in own) for name in PARAMETERS]
+
+    chosen = controls["schedule"]
+    chosen.change(visible, chosen, [controls[name] for name in PARAMETERS], **QUIET)
 
 
 def given(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

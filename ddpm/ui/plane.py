@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 import gradio as gr
 from torch import nn
 
 from ddpm.engine import Engine
 from ddpm.plane import DRAWN, SETTINGS, Plane, frames, sketch
-from ddpm.schedule import SCHEDULES, alpha_bar, grid
+from ddpm.schedule import alpha_bar, grid
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
-from ddpm.ui.lesson import DICE, DRAW_SEED, NO_ETA, SAMPLER_NAMES, STREAMING, given, stream, write_address
+from ddpm.ui.lesson import (
+    DICE,
+    DRAW_SEED,
+    NO_ETA,
+    PARAMETERS,
+    QUIET,
+    SAMPLER_NAMES,
+    STREAMING,
+    dropdown,
+    follow_schedule,
+    given,
+    moved_by,
+    schedule,
+    slider,
+    stream,
+    write_address,
+)
 
 INTRODUCTION = """
 # How noise flows into a shape
@@ -40,17 +56,6 @@ _DIRECTIONS = {
     "chain": "data to noise: the chain, step by step",
     "jump": "data to noise: in one jump from x₀",
 }
-
-_PARAMETERS = {
-    "s": (0.001, "Offset s", "Of the cosine schedule: how much noise even the first step adds."),
-    "p": (0.1, "Power p", "Of the polynomial schedule ᾱ = 1 − tᵖ: more keeps the data for longer."),
-    "reach": (0.1, "Reach", "Of the sigmoid schedule: more spends more steps at both ends."),
-    "c": (0.1, "Rate c", "Of the constant schedule ᾱ = exp(−c t): less leaves more signal at the end."),
-}
-
-
-_QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""Of the events that only show or hide a control."""
 
 
 def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
@@ -102,8 +107,10 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         controls = {
-            "data": _dropdown("data", "Data", "The shape that the particles are to find.", _DATA),
-            "direction": _dropdown("direction", "Direction", "Make data, or see how noise destroys it.", _DIRECTIONS),
+            "data": dropdown(Plane, "data", "Data", "The shape that the particles are to find.", _DATA),
+            "direction": dropdown(
+                Plane, "direction", "Direction", "Make data, or see how noise destroys it.", _DIRECTIONS
+            ),
         }
         with gr.Column(scale=0, min_width=210):
             with gr.Row():
@@ -127,7 +134,7 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [controls["data"].select, controls["schedule"].select, controls["points"].input]
     gr.on(
-        seen + [controls[name].release for name in _PARAMETERS],
+        seen + [controls[name].release for name in PARAMETERS],
         look,
         set(inputs),
         **streaming,
@@ -135,8 +142,8 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
     )
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
-    controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **_QUIET)
-    controls["schedule"].change(_visible, controls["schedule"], [controls[name] for name in _PARAMETERS], **_QUIET)
+    controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **QUIET)
+    follow_schedule(controls)
 
     page = gr.context.Context.root_block
     page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
@@ -146,12 +153,6 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
 def _settings_of_link(request: gr.Request) -> list[object]:
     plane, _ = Plane.from_query(request.query_params)
     return [asdict(plane)[name] for name in _NAMES]
-
-
-def _visible(schedule: str) -> list[dict]:
-    """Shows the parameter of the chosen schedule alone."""
-    own = {field.name for field in fields(SCHEDULES[schedule])}
-    return [gr.update(visible=name in own) for name in _PARAMETERS]
 
 
 def _advice(plane: Plane) -> list[str]:
@@ -172,34 +173,15 @@ def _advice(plane: Plane) -> list[str]:
     return notes
 
 
-def _dropdown(name: str, label: str, info: str, names: Mapping[str, str] | None = None) -> gr.Dropdown:
-    choices = [((names or {}).get(option, option), option) for option in SETTINGS[name].options]
-    return gr.Dropdown(choices, value=getattr(Plane, name), label=label, info=info, elem_id=name, min_width=200)
-
-
 def _settings() -> dict[str, gr.components.Component]:
-    def slider(name: str, step: float, label: str, info: str, visible: bool = True) -> gr.Slider:
-        limits, value = SETTINGS[name], getattr(Plane, name)
-        return gr.Slider(
-            limits.low, limits.high, value, step=step, label=label, info=info, elem_id=name, visible=visible
-        )
-
-    own = {field.name for field in fields(SCHEDULES[Plane.schedule])}
     return {
-        "denoiser": gr.Radio(
-            list(SETTINGS["denoiser"].options),
-            value=Plane.denoiser,
-            label="Moved by",
-            info="What predicts x̂₀: the network, or the exact formula.",
-            elem_id="denoiser",
-        ),
-        "count": slider("count", 100, "Particles", "More fill the shape, fewer are easier to follow."),
-        "steps": slider("steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
-        "schedule": _dropdown("schedule", "Noise schedule", "How the noise is shared out over the steps."),
-        **{name: slider(name, *about, visible=name in own) for name, about in _PARAMETERS.items()},
-        "sampler": _dropdown("sampler", "Sampler", "How one step follows from x̂₀.", SAMPLER_NAMES),
+        "denoiser": moved_by(Plane),
+        "count": slider(Plane, "count", 100, "Particles", "More fill the shape, fewer are easier to follow."),
+        "steps": slider(Plane, "steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
+        **schedule(Plane),
+        "sampler": dropdown(Plane, "sampler", "Sampler", "How one step follows from x̂₀.", SAMPLER_NAMES),
         "eta": slider(
-            "eta", 0.05, "Noise added on the way, η", "0: none, the arrows alone (DDIM). 1: as much as DDPM."
+            Plane, "eta", 0.05, "Noise added on the way, η", "0: none, the arrows alone (DDIM). 1: as much as DDPM."
         ),
         "seed": gr.Number(
             Plane.seed,

@@ -11,8 +11,6 @@ const FIELDS = {
   velocity: { of: (x, x0, a, s) => (a / 2) * (x0 * s ** 2 - a * (x - a * x0)), formula: "dx/dλ = ½ α (σ² x̂₀ − α (x − α x̂₀))", says: "the way a particle flows without added noise (η = 0), per unit of log-SNR" },
 };
 
-const layers = [...element.querySelectorAll(".layers [name]")];
-const layer = Object.fromEntries(layers.map((control) => [control.name, control]));
 let world = null, quality = null, resting = false, space = false;
 let data = new Int16Array(0), followed = new Set();
 
@@ -26,8 +24,6 @@ function begin(bytes, stood) {
   if (!run.learned) layer.of.value = "exact";
   const forward = run.run.direction !== "generate" && run.particles > 0;
   [$(".from").textContent, $(".to").textContent] = forward ? ["data", "noise"] : ["noise", "data"];
-  $(".json").hidden = false;
-  $(".json").href = `data:application/json,${encodeURIComponent(JSON.stringify(run.run, null, 2))}`;
   if (quality) Plotly.relayout(quality.div, { "xaxis.range": qualityRange() });
   trail.run = null;
 }
@@ -158,10 +154,6 @@ function contourLines(frame) {
 // --- the canvas --------------------------------------------------------------------------------------------------
 
 const at = (values, i) => values[i] / setup.scale;
-const colours = () => { // after the theme, not once a particle
-  const style = getComputedStyle(player);
-  return (name) => style.getPropertyValue(`--${name}`).trim();
-};
 
 function paintWorld(over, toX, toY) {
   const frame = frames[position], colour = colours();
@@ -195,14 +187,6 @@ function paintPoints(over, toX, toY, points, radius, colour, opacity) {
   over.globalAlpha = 1;
 }
 
-function paintLines(over, toX, toY, lines, colour, width) {
-  over.strokeStyle = colour;
-  over.lineWidth = width;
-  over.beginPath();
-  for (const [x, y, u, v] of lines) { over.moveTo(toX(x), toY(y)); over.lineTo(toX(u), toY(v)); }
-  over.stroke();
-}
-
 function paintArrows(over, toX, toY, lines, colour, width) {
   over.strokeStyle = colour;
   over.lineWidth = width;
@@ -232,8 +216,6 @@ function paintCells(over, toX, toY, colour, values, highest, side, reach) {
   over.imageSmoothingEnabled = true;
   over.drawImage(sheet, toX(-reach), toY(reach), toX(reach) - toX(-reach), toY(-reach) - toY(reach));
 }
-
-const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
 function paintRings(over, toX, toY, frame) {
   over.strokeStyle = theme().ink;
@@ -348,8 +330,6 @@ function caption(frame) {
   $(".caption").innerHTML = parts.join(" ");
 }
 
-const number = (value) => value.toPrecision(2).replace(/\.?0+$/, (zeros) => (zeros[0] === "." ? "" : zeros)).replace(/e\+?(-?\d+)/, " · 10^$1");
-
 // --- quality and space -------------------------------------------------------------------------------------------
 
 const qualityRange = () => (run && run.run.direction !== "generate" ? [0, run.run.steps] : [run ? run.run.steps : 100, 0]);
@@ -425,18 +405,6 @@ function listen(div) {
     if (pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5) followNearest(event);
     pressed = null;
   }, true);
-}
-
-// The layers are the browser's own, and part of the address.
-const asked = new URL(window.location).searchParams;
-for (const control of layers) {
-  const wanted = asked.get(`show_${control.name}`);
-  if (wanted !== null && control.type === "checkbox") control.checked = wanted === "1";
-  else if (wanted !== null && [...control.options].some((option) => option.value === wanted)) control.value = wanted;
-  control.addEventListener("change", () => {
-    writeAddress({ [`show_${control.name}`]: control.type === "checkbox" ? Number(control.checked) : control.value });
-    show();
-  });
 }
 
 $(".open-space").addEventListener("click", () => {

@@ -1,11 +1,14 @@
 // What the lessons' players share: messages, the clock, the controls of time, the address, plots. A lesson's own script
 // follows in the same scope and defines: begin(bytes, stood) for a new run, after one that stood at that share of its
 // frames; decode(header, bytes) -> frame; paint(frame); describe(frame) -> [step, level] in words; rest() to put the run
-// into the plots once it stands still, unrest() to take it out. Gradio gives the script `element`, `props` and `watch`.
+// into the plots once it stands still, unrest() to take it out; and if it has layers, show() to draw anew after a
+// change of one. Gradio gives the script `element`, `props` and `watch`.
 const setup = JSON.parse(props.setup);
 const $ = (selector) => element.querySelector(selector);
 const player = $(".player"), slider = $(".position"), playButton = $(".play");
 const plots = [];
+const layers = [...element.querySelectorAll(".layers [name]")];
+const layer = Object.fromEntries(layers.map((control) => [control.name, control]));
 
 let run = null, frames = [], ended = null; // the run's header, its frames, its end
 let position = 0, playing = false, lastTick = 0, ticking = false, stale = false, settling = 0;
@@ -39,8 +42,14 @@ function open(header, bytes) {
   notify(run.notes);
   writeAddress(run.query);
   $(".hint").hidden = true;
+  if ($(".json")) offerSettings();
   [playButton, $(".back"), $(".forward"), slider].forEach((control) => { control.disabled = false; });
   begin(bytes, stood);
+}
+
+function offerSettings() {
+  $(".json").hidden = false;
+  $(".json").href = `data:application/json,${encodeURIComponent(JSON.stringify(run.run, null, 2))}`;
 }
 
 function close(header) {
@@ -72,7 +81,27 @@ function writeAddress(query) {
   Object.entries(query).forEach(([name, value]) => address.searchParams.set(name, value));
   window.history.replaceState(window.history.state, "", address);
 }
-window.ddpm = { changed };
+
+// The layers are the browser's own, and part of the address.
+const asked = new URL(window.location).searchParams;
+for (const control of layers) {
+  const wanted = asked.get(`show_${control.name}`);
+  if (wanted !== null && control.type === "checkbox") control.checked = wanted === "1";
+  else if (wanted !== null && [...control.options].some((option) => option.value === wanted)) control.value = wanted;
+  control.addEventListener("change", () => {
+    writeAddress({ [`show_${control.name}`]: control.type === "checkbox" ? Number(control.checked) : control.value });
+    show();
+  });
+}
+
+// Sets layers by name, as a visitor would.
+function choose(wanted) {
+  for (const [name, value] of Object.entries(wanted)) {
+    layer[name].value = value;
+    layer[name].dispatchEvent(new Event("change"));
+  }
+}
+window.ddpm = { changed, choose };
 
 // --- the clock ---------------------------------------------------------------------------------------------------
 
@@ -163,6 +192,15 @@ function percent(share) {
 
 // --- plots: Plotly draws axes and what stands still, a canvas over it what moves -------------------------------------
 
+const colours = () => { // after the theme, not once a particle
+  const style = getComputedStyle(player);
+  return (name) => style.getPropertyValue(`--${name}`).trim();
+};
+
+const number = (value) => value.toPrecision(2).replace(/\.?0+$/, (zeros) => (zeros[0] === "." ? "" : zeros)).replace(/e\+?(-?\d+)/, " · 10^$1");
+
+const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+
 function theme() {
   const style = getComputedStyle(player);
   const ink = style.getPropertyValue("--body-text-color").trim() || "#222";
@@ -191,6 +229,7 @@ async function plot(div, traces, layout, paintOver) {
   const finger = window.matchMedia("(pointer: coarse)").matches; // which scrolls the page over a plot, too
   const base = { margin: { l: 52, r: 12, t: 12, b: 58 }, dragmode: finger ? false : "pan", modebar: { bgcolor: "rgba(0,0,0,0)" }, font: { size: 12 }, hovermode: "closest", ...layout };
   await Plotly.newPlot(div, traces, base, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+  div._context._baseUrl = ""; // else Plotly ties its clip paths to the address of now, and they end when it changes
   const { xaxis, yaxis } = div._fullLayout;
   await Plotly.relayout(div, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range], ...theme().layout });
   const canvas = div.appendChild(Object.assign(document.createElement("canvas"), { className: "over" }));
@@ -215,6 +254,14 @@ async function plot(div, traces, layout, paintOver) {
   const one = { div, draw: drawOver, still: traces.length };
   plots.push(one);
   return one;
+}
+
+function paintLines(over, toX, toY, lines, colour, width) {
+  over.strokeStyle = colour;
+  over.lineWidth = width;
+  over.beginPath();
+  for (const [x, y, u, v] of lines) { over.moveTo(toX(x), toY(y)); over.lineTo(toX(u), toY(v)); }
+  over.stroke();
 }
 
 // Takes out the traces that rest() has added.

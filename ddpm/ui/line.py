@@ -1,0 +1,194 @@
+"""The lesson on the line: noise splits into two Gaussians, with all that is known exactly drawn beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict
+
+import gradio as gr
+from torch import nn
+
+from ddpm.data import MIXTURE_MEANS, MIXTURE_STD
+from ddpm.engine import Engine
+from ddpm.line import SETTINGS, Line, frames
+from ddpm.ui.components.line import frame, player, start
+from ddpm.ui.lesson import (
+    DICE,
+    DRAW_SEED,
+    NO_ETA,
+    PARAMETERS,
+    SAMPLER_NAMES,
+    STREAMING,
+    dropdown,
+    follow_schedule,
+    given,
+    moved_by,
+    schedule,
+    slider,
+    stream,
+    write_address,
+)
+
+INTRODUCTION = """
+# How noise splits into two humps
+Numbers x begin as pure noise on the left and end on the right, spread like the data: two Gaussians, one
+twice as heavy as the other. Watch when a path makes up its mind, and that hardly any changes it later. Move the modes, and
+see the exact answer follow at once, while the network goes on believing in those that it has learned.
+"""
+
+_NAMES = tuple(SETTINGS)
+
+_DATA = ("mean1", "mean2", "weight1", "weight2", "std")
+
+_FIGURES = {
+    "distribution": ("Figure: final distribution", {"figure": "distribution"}),
+    "histories": ("Figure: 50 histories", {"figure": "histories", "paths": "50"}),
+}
+"""The figures of the exercise: a button's label, and what it sets in the player."""
+
+
+def lesson(engine: Engine, network: nn.Module) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built; ``network`` is the one trained on the exercise's mixture."""
+
+    def messages_of(line: Line, notes: list[str], owner: str | None, samples: bool = True) -> AsyncIterator[str]:
+        notes = notes + _advice(line)
+        return stream(
+            engine,
+            frames(line, network, samples),
+            owner,
+            lambda job: start(line, job, notes, samples),
+            lambda shown, job: frame(shown, job, line.count),
+        )
+
+    async def sample(
+        mean1: float,
+        mean2: float,
+        weight1: int,
+        weight2: int,
+        std: float,
+        denoiser: str,
+        count: int,
+        steps: int,
+        schedule: str,
+        s: float,
+        p: float,
+        reach: float,
+        c: float,
+        sampler: str,
+        eta: float,
+        seed: int,
+        request: gr.Request,
+    ) -> AsyncIterator[str]:
+        """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        values = (mean1, mean2, weight1, weight2, std, denoiser, count, steps, schedule, s, p, reach, c, sampler, eta)
+        line, notes = Line.from_query(given(_NAMES, (*values, seed)))
+        async with aclosing(messages_of(line, notes, request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    async def look(values: dict[gr.components.Component, object], request: gr.Request) -> AsyncIterator[str]:
+        line, notes = Line.from_query(given(_NAMES, [values[control] for control in inputs]))
+        async with aclosing(messages_of(line, notes, request.session_hash, samples=False)) as messages:
+            async for message in messages:
+                yield message
+
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(messages_of(*Line.from_query(request.query_params), request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    def stop(request: gr.Request) -> None:
+        engine.stop(request.session_hash)
+
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="ask"):
+        with gr.Column(min_width=260):
+            gr.Markdown("**The exercise** in one click: weights 1 : 2, means ±4, σ = 1, T = 250, β = 0.02, DDPM.")
+            with gr.Row():
+                figures = {
+                    name: gr.Button(label, size="sm", min_width=150, elem_id=name)
+                    for name, (label, _) in _FIGURES.items()
+                }
+        with gr.Column(scale=0, min_width=210):
+            with gr.Row():
+                generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
+                halt = gr.Button("Stop", min_width=70, elem_id="stop")
+            dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
+    with gr.Row(elem_id="stage"):
+        with gr.Column(scale=3, min_width=320):
+            screen = player()
+        with gr.Column(scale=1, min_width=280, elem_id="settings"):
+            controls = _settings()
+
+    inputs = [controls[name] for name in _NAMES]
+    streaming = {"outputs": screen, **STREAMING}
+    generate.click(sample, inputs, **streaming, api_name="sample")
+    drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
+    drawn.then(sample, inputs, **streaming, api_visibility="private")
+    for name, (_, layers) in _FIGURES.items():
+        script = f"() => {{ window.ddpm.choose({layers!r}); return []; }}"
+        shown = figures[name].click(
+            lambda: list(asdict(Line()).values()),
+            None,
+            inputs,
+            js=script,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        shown.then(sample, inputs, **streaming, api_visibility="private")
+    halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
+    # Only what the visitor does: what a link sets comes with a run of its own.
+    seen = [controls["schedule"].select] + [controls[name].release for name in (*_DATA, *PARAMETERS)]
+    gr.on(seen, look, set(inputs), **streaming, api_visibility="private")
+    changes = [control.change for control in inputs]
+    gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
+    follow_schedule(controls)
+
+    page = gr.context.Context.root_block
+    page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
+    page.load(open_link, None, **streaming, api_visibility="private")
+
+
+def _settings_of_link(request: gr.Request) -> list[object]:
+    line, _ = Line.from_query(request.query_params)
+    return [asdict(line)[name] for name in _NAMES]
+
+
+def _advice(line: Line) -> list[str]:
+    """What a visitor should know of the settings chosen."""
+    notes = []
+    if line.eta > 0 and line.sampler != "ddim":
+        notes.append(NO_ETA)
+    if not line.is_exercise:
+        notes.append(
+            f"The network has learned one mixture only: weights 1 : 2, means ±{MIXTURE_MEANS[1]:g}, σ = {MIXTURE_STD:g}. "
+            "It does not know that you have changed the data: compare its curve with the exact one below, and set "
+            '"moved by" to exact for samples of your mixture.'
+        )
+    return notes
+
+
+def _settings() -> dict[str, gr.components.Component]:
+    return {
+        "mean1": slider(Line, "mean1", 0.1, "Mean of the first mode", "Where the first Gaussian of the data lies."),
+        "mean2": slider(Line, "mean2", 0.1, "Mean of the second mode", "Where the second one lies."),
+        "weight1": slider(Line, "weight1", 1, "Weight of the first", "Its share of the data, against the second's."),
+        "weight2": slider(Line, "weight2", 1, "Weight of the second", "1 : 2 is one third to two thirds."),
+        "std": slider(Line, "std", 0.05, "Standard deviation σ", "The width of both."),
+        "denoiser": moved_by(Line),
+        "count": slider(Line, "count", 100, "Samples", "More make the histogram finer."),
+        "steps": slider(Line, "steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
+        **schedule(Line),
+        "sampler": dropdown(Line, "sampler", "Sampler", "How one step follows from x̂₀.", SAMPLER_NAMES),
+        "eta": slider(
+            Line, "eta", 0.05, "Noise added on the way, η", "0: none, smooth paths (DDIM). 1: as much as DDPM."
+        ),
+        "seed": gr.Number(
+            Line.seed,
+            precision=0,  # no limits here: past them Gradio refuses the run, Line.from_query corrects it and says so
+            label="Seed",
+            info="The noise begun with: the same seed gives the same samples.",
+            elem_id="seed",
+        ),
+    }
