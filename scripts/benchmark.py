@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import _root  # noqa: F401
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the app has it
-os.environ["TQDM_DISABLE"] = "1"  # the peers draw progress bars
+os.environ["TQDM_DISABLE"] = "1"  # denoising-diffusion-pytorch draws progress bars
 
 import torch
 from torch import nn
@@ -147,6 +147,7 @@ def _diffusers(config: UNetConfig, goal: int, batch: int) -> Work:
         )
 
     pipeline = DDIMPipeline(matched(make, config, goal), DDIMScheduler())
+    pipeline.set_progress_bar_config(disable=True)
     return lambda: pipeline(batch_size=batch, num_inference_steps=STEPS, output_type="np")
 
 
