@@ -1,4 +1,7 @@
-"""The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where)."""
+"""The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where).
+
+DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster).
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from typing import NamedTuple
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
-import torch
 
+from ddpm.backend import BackendError, fast
 from ddpm.checkpoint import CheckpointError, load_network, load_projection
 from ddpm.engine import Engine
 from ddpm.line import NETWORK
@@ -49,11 +52,13 @@ CSS = """
 
 
 def build_app() -> gr.Blocks:
-    """The page on the shipped checkpoints. Raises CheckpointError or FileNotFoundError if one cannot be used."""
-    networks = {model: load_network(CHECKPOINTS / f"{model}.safetensors").network for model in PAGES}
+    """The page on the shipped checkpoints.
+
+    Raises CheckpointError or FileNotFoundError if one cannot be used, BackendError if DDPM_BACKEND cannot.
+    """
+    backend = os.environ.get("DDPM_BACKEND") or None
+    networks = {model: fast(load_network(CHECKPOINTS / f"{model}.safetensors").network, backend) for model in PAGES}
     clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
-    for network in networks.values():
-        network.to(memory_format=torch.channels_last)
     toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
     engine = Engine()
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
@@ -73,7 +78,7 @@ def build_app() -> gr.Blocks:
 def main() -> None:
     try:
         page = build_app()
-    except (CheckpointError, FileNotFoundError) as error:
+    except (CheckpointError, BackendError, FileNotFoundError) as error:
         raise SystemExit(f"app.py: {error}") from error
     page.queue(max_size=64).launch(
         max_threads=64, ssr_mode=False, css=CSS, theme=gr.themes.Default(), run_history=False, show_error=False

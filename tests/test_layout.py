@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("schedule", "process", "exact", "networks", "denoiser", "sampling", "data", "checkpoint", "parallel"),
+    *("schedule", "process", "exact", "networks", "denoiser", "sampling", "data", "checkpoint", "backend", "parallel"),
     *("training", "settings", "run", "engine", "classifier", "evaluate", "plane", "line", "report", "plots", "ui"),
 ]
 """The modules of ddpm/, each below those it may import."""

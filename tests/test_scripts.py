@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import re
 import runpy
@@ -382,3 +383,19 @@ def test_sampling_refuses_what_it_cannot_do_in_one_sentence(call, checkpoints, m
     (checkpoints / "text.json").write_text("once upon a time")
     assert_refused(call("sample.py", "--checkpoints", checkpoints, *arguments), "sample.py: ", *parts)
     assert not (checkpoints / "samples.png").exists()
+
+
+def test_the_benchmark_compares_the_backends_with_plain_pytorch(call, tmp_path):
+    file = tmp_path / "costs.json"
+    outcome = call(
+        "benchmark.py", "--networks", "mnist", "--batches", 1, 2, "--turns", 1, "--threads", 1, "--json", file
+    )
+    costs = json.loads(file.read_text())["costs"]
+    assert [cost["candidate"] for cost in costs] == ["eager", "channels-last", "onnx"] * 2
+    assert all(cost["ratio"] == 1 for cost in costs if cost["candidate"] == "eager")
+    assert len(outcome.out.splitlines()) == 1 + len(costs)
+
+
+@pytest.mark.parametrize("option", ["--batches", "--turns", "--threads"])
+def test_the_benchmark_refuses_to_measure_nothing(call, option):
+    assert_refused(call("benchmark.py", option, 0), "at least 1")

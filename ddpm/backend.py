@@ -1,0 +1,157 @@
+"""What carries out a network's forwards: ONNX Runtime on a CPU, PyTorch on a GPU, both called as the network is.
+
+For the CPU the network is exported to an ONNX graph, once: a cache keeps it. No graph is believed, from the cache or
+not: it serves only if its answers are PyTorch's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ddpm.checkpoint import write_beside
+from ddpm.process import Network, seeded
+
+log = logging.getLogger(__name__)
+
+BACKENDS = ("onnx", "torch")
+TOLERANCE = 1e-4
+"""How far a graph's answers may lie from PyTorch's, in units of x."""
+
+OPSET = 20
+INPUTS, OUTPUT = ("x", "log_snr", "label"), "prediction"
+
+
+class BackendError(ValueError):
+    """A backend that is not known or cannot serve here; the message is the reason."""
+
+
+class TorchNetwork:
+    """``network`` in PyTorch, on the GPU if there is one; the answers lie where x lies."""
+
+    def __init__(self, network: nn.Module):
+        self.config = network.config
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = network.eval().to(self._device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
+        return self._network(*(value.to(self._device) for value in (x, log_snr, label))).to(x.device)
+
+
+class OnnxNetwork:
+    """``network``'s ``graph`` on ONNX Runtime: float32, on ``threads`` threads of the CPU.
+
+    Threads that wait do not spin, so that the page's thread finds a core. Raises ImportError without ONNX Runtime, and
+    BackendError if the graph is broken or its answers are not those of ``network``.
+    """
+
+    def __init__(self, network: nn.Module, graph: bytes, threads: int):
+        import onnxruntime
+
+        self.config = network.config
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            difference = _difference(self, network)
+        except Exception as error:  # ONNX Runtime's errors share no class of their own
+            raise BackendError(f"ONNX Runtime refuses the graph ({error}).") from error
+        if not difference <= TOLERANCE:
+            raise BackendError(f"The graph's answers are {difference:.2g} from PyTorch's; allowed is {TOLERANCE:g}.")
+
+    def __call__(self, x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
+        rows = (x, log_snr.expand(len(x)), label.expand(len(x)))
+        feed = {name: value.contiguous().numpy() for name, value in zip(INPUTS, rows)}
+        return torch.from_numpy(self._session.run([OUTPUT], feed)[0])
+
+
+def fast(
+    network: nn.Module, backend: str | None = None, threads: int | None = None, cache: Path | None = None
+) -> Network:
+    """``network`` on ``backend``: "onnx", "torch", or by default the faster, which is PyTorch if there is a GPU.
+
+    ``threads`` is for ONNX Runtime (default: torch's number), ``cache`` the folder of graphs (default: the user's).
+    Where ONNX Runtime cannot serve, PyTorch does and the log says why, unless ``backend`` asks for ONNX Runtime.
+    Raises BackendError for a backend that is not known, and for one asked for that cannot serve.
+    """
+    if backend not in (None, *BACKENDS):
+        raise BackendError(f"The backend is {backend!r}; allowed are {' and '.join(BACKENDS)}.")
+    if backend == "torch" or (backend is None and torch.cuda.is_available()):
+        return TorchNetwork(network)
+    try:
+        return _on_onnx(network, threads or torch.get_num_threads(), cache or default_cache())
+    except (BackendError, ImportError, torch.onnx.OnnxExporterError) as reason:
+        if backend:
+            raise BackendError(f"The backend onnx cannot serve here: {reason}") from reason
+        log.warning("PyTorch serves in place of ONNX Runtime: %s", reason)
+        return TorchNetwork(network)
+
+
+def export(network: nn.Module) -> bytes:
+    """The ONNX graph of ``network`` (on the CPU) for any batch size.
+
+    By the exporter that traces: for these networks it takes 1 s, the newer one a minute or so, and the graphs are as
+    fast. Raises OnnxExporterError.
+    """
+    graph, batch = io.BytesIO(), {name: {0: "batch"} for name in (*INPUTS, OUTPUT)}
+    names = {"input_names": list(INPUTS), "output_names": [OUTPUT], "dynamic_axes": batch}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of this exporter
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of GroupNorm, which looks whether it has one value
+        torch.onnx.export(network, _example(network), graph, dynamo=False, opset_version=OPSET, **names)
+    return graph.getvalue()
+
+
+def default_cache() -> Path:
+    """Where graphs are kept: a folder in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ddpm"
+
+
+def _on_onnx(network: nn.Module, threads: int, cache: Path) -> OnnxNetwork:
+    """``network`` by its graph in ``cache``, which is exported if it is not there or cannot be used."""
+    path = cache / f"{_key(network)}.onnx"
+    try:
+        return OnnxNetwork(network, path.read_bytes(), threads)
+    except FileNotFoundError:
+        log.info("Exporting a network to %s", path)
+    except (OSError, BackendError) as error:
+        log.warning("Exporting a network to %s again: %s", path, error)
+    graph = export(network)
+    served = OnnxNetwork(network, graph, threads)
+    try:
+        write_beside(path, graph)
+    except OSError as error:
+        log.warning("The graph is not kept, so the next start exports it again: %s", error)
+    return served
+
+
+def _key(network: nn.Module) -> str:
+    """Names ``network``'s graph: a digest of its config and weights and of the exporter's version."""
+    digest = hashlib.sha256(f"{network.config} {torch.__version__} {OPSET}".encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _example(network: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs that span what ``network`` is called with: noise levels within its range and beyond, labels and none."""
+    config, rows = network.config, 4
+    x = torch.randn(rows, *config.shape, generator=seeded(0))
+    log_snr = torch.linspace(config.log_snr_min - 2, config.log_snr_max + 2, rows)
+    return x, log_snr, torch.linspace(0, config.num_classes, rows).long()
+
+
+@torch.no_grad()
+def _difference(one: Network, other: Network) -> float:
+    """The largest distance between the answers of two networks of one config."""
+    inputs = _example(one)
+    return float((one(*inputs) - other(*inputs)).abs().max())
