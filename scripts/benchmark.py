@@ -157,9 +157,15 @@ def _denoising_diffusion_pytorch(config: UNetConfig, goal: int, batch: int) -> W
     attention = (False,) * (len(config.channels) - config.attention) + (True,) * config.attention
 
     def make(scale: float) -> nn.Module:
-        width = 2 * round(scale * config.channels[0] / 2)
+        width = scale * config.channels[0]
         multiples = tuple(round(channels / config.channels[0]) for channels in config.channels)
-        return Unet(width, dim_mults=multiples, channels=config.shape[0], full_attn=attention)
+        return Unet(
+            dim=2 * int(width / 2),
+            init_dim=round(width),
+            dim_mults=multiples,
+            channels=config.shape[0],
+            full_attn=attention,
+        )
 
     network = matched(make, config, goal)
     diffusion = GaussianDiffusion(network, image_size=config.shape[1:], timesteps=1000, sampling_timesteps=STEPS)
