@@ -76,7 +76,7 @@ class Training(Settings):
     points: str = ""
     prediction: str = "v"
     scaling: str = "unit"
-    batches: int = 2000
+    batches: int = 1000
     shown_steps: int = 20
 
     @classmethod
@@ -228,7 +228,7 @@ class Apprentice:
             yield None
             if step in worth_showing:
                 for frame in look(self.trained(), self.training.shown_steps):
-                    yield frame and frame._replace(loss=sum(losses) / len(losses))
+                    yield frame and frame._replace(loss=float(torch.stack(losses).mean()))
                 losses.clear()
 
     @property

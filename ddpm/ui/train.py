@@ -43,9 +43,10 @@ INTRODUCTION = f"""
 # Train a network yourself
 A network of 110,000 weights, which knows nothing yet, learns to take the noise off your data while you look on. Watch the
 blue points: first they form a blob where the data is, then its outline, last its details, while the loss hardly falls any
-more. Then predict *x₀* or *noise* instead of *v*, scale the data in another way, or let few steps T show what was learned.
+more: it is the average over all levels of noise, and at most of them nobody could tell where the data was. Then predict *x₀* or *noise* instead of *v*, scale the data in another way, or let few steps T show what was learned.
 
-You have {BUDGET:.0f} seconds of computation; waiting for others does not count.
+You have {BUDGET:.0f} seconds of computation, waiting not counted, and the network is yours alone: nobody else sees it, and an hour
+after its last use it is gone from here.
 """
 
 _NAMES = tuple(SETTINGS)
@@ -53,6 +54,11 @@ _NAMES = tuple(SETTINGS)
 _PREDICTIONS = {"noise": "the noise ε", "x0": "the clean point x₀", "v": "v = α ε − σ x₀"}
 
 _SCALINGS = {"unit": "to [−1, 1]", "standard": "to mean 0 and variance 1", "none": "not at all"}
+
+_NOISE = (
+    "A network that predicts the noise says little about x₀ where there is almost nothing else: at λ = −12 its error counts "
+    "σ / α = 400 times in x̂₀. See how many points fly off at the first step, and that predicting x₀ or v mends it."
+)
 
 _QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -92,6 +98,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
         """Streams the training as the player's messages; a setting that is not allowed is corrected, and the page says so."""
         values = (data, points, prediction, scaling, batches, shown_steps)
         training, notes = Training.from_query(given(_NAMES, values))
+        notes = notes + ([_NOISE] if training.prediction == "noise" else [])
         async with aclosing(learn(visits.of(visitor(request)), training, notes)) as messages:
             async for message in messages:
                 yield message

@@ -11,8 +11,8 @@ function take(message) {
   const cut = message.indexOf("|"), header = JSON.parse(message.slice(0, cut));
   if (header.kind === "file") save(header.name, decodeBase64(message.slice(cut + 1)));
   else if (header.kind === "start" && header.goesOn && sameRun(header)) goOn(header);
-  else if (!["wait", "note"].includes(header.kind)) receive(message);
-  else if (run && header.job === run.job) ({ wait, note: ({ sentence }) => notify([...run.notes, sentence]) })[header.kind](header);
+  else if (header.kind === "note" && header.job === run?.job) notify([...run.notes, header.note]);
+  else receive(message);
 }
 
 function save(name, bytes) {
@@ -32,11 +32,6 @@ function goOn(header) {
   refresh();
 }
 
-function wait({ before }) {
-  player.dataset.before = before;
-  $(".step").textContent = `The machine is busy: ${before === 1 ? "1 training is" : `${before} trainings are`} before yours. It begins by itself.`;
-}
-
 function begin(bytes) {
   data = new Int16Array(bytes.buffer, 0, 2 * run.points);
   exact = new Float32Array(bytes.buffer, 4 * run.points);
@@ -44,12 +39,12 @@ function begin(bytes) {
   [$(".step").textContent, $(".level").textContent] = ["The training begins.", ""];
   const { data: name, points } = run.run;
   $(".use").href = `../plane?${new URLSearchParams({ data: name, points, denoiser: "mine" })}`;
-  delete player.dataset.before;
   delete player.dataset.batches;
 }
 
 function decode(header, bytes) {
   if (!frames.length && loss) scaleLoss(header);
+  notify(run.notes); // the waiting is over, also of a training that goes on
   player.dataset.batches = header.index;
   $(".use").hidden = false;
   const field = 8 * arrows;

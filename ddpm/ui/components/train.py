@@ -60,7 +60,8 @@ def frame(shown: Frame | Waiting, job: int, left: float) -> str:
     ``left`` is what is left of the visitor's budget, in seconds.
     """
     if isinstance(shown, Waiting):
-        return message(kind="wait", job=job, before=shown.before)
+        before = f"{shown.before} training{'s are' if shown.before > 1 else ' is'} before yours"
+        return message(kind="waiting", job=job, note=f"The machine is busy: {before}, which begins by itself.")
     return message(
         shown.fields.astype("<f4").tobytes() + positions(shown.x),
         kind="frame",
@@ -77,7 +78,7 @@ def frame(shown: Frame | Waiting, job: int, left: float) -> str:
 
 def note(sentence: str, job: int) -> str:
     """Tells the visitor something about a job."""
-    return message(kind="note", job=job, sentence=sentence)
+    return message(kind="note", job=job, note=sentence)
 
 
 def file(content: bytes, name: str, number: int) -> str:
