@@ -184,7 +184,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
     begin.click(train, inputs, **streaming, api_name="train")
     further.click(go_on, None, **streaming, api_visibility="private")
     halt.click(stop, None, None, **_QUIET)
-    take.click(download, None, screen, **_QUIET)
+    take.click(download, None, **streaming, api_visibility="private")  # queued: others cannot show a warning
     bring.upload(load, bring, **streaming, api_visibility="private")
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
