@@ -15,12 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ddpm.checkpoint import CheckpointError, load_network, load_tensors, save_network
-from ddpm.denoiser import Denoise, denoiser
-from ddpm.exact import gaussian_mixture
 from ddpm.networks import MLP, MLPConfig
-from ddpm.plane import FIELD, Plane, distances, draw, mixture, source
+from ddpm.plane import DRAWN, FIELD, Plane, distances, draw, known, network_denoiser, source
 from ddpm.plane import SETTINGS as PLANE_SETTINGS
-from ddpm.process import Prediction, loss, noise_from_x0, seeded, v_from_x0
+from ddpm.process import Denoise, Prediction, loss, noise_from_x0, seeded, v_from_x0
 from ddpm.sampling import sample
 from ddpm.scaling import AS_IT_IS, SCALINGS, Scaling
 from ddpm.schedule import Cosine, grid
@@ -97,7 +95,7 @@ class Training(Settings):
     @property
     def plane(self) -> Plane:
         """The run in the plane that has the same data."""
-        return Plane(data=self.data, points=self.points)
+        return _data_of(self.data, self.points)
 
     @property
     def seen(self) -> Tensor:
@@ -115,6 +113,11 @@ class Training(Settings):
         return Recipe(self.batches, 256, lr=3e-3, warmup=50, ema=0.995, label_dropout=0.0, density="uniform")
 
 
+def _data_of(data: str, points: str) -> Plane:
+    """The run in the plane that has this data; of other data than a drawing the points mean nothing."""
+    return Plane(data=data, points=points if data == DRAWN else "")
+
+
 # --- a network and what it makes ------------------------------------------------------------------------------------
 
 
@@ -129,7 +132,11 @@ class Trained(NamedTuple):
     @property
     def denoise(self) -> Denoise:
         """The denoiser in the network's own coordinates."""
-        return denoiser(self.network, torch.zeros(1, dtype=torch.long))
+        return network_denoiser(self.network)
+
+    def has_seen(self, plane: Plane) -> bool:
+        """Whether it was trained on the data of ``plane``."""
+        return self.plane == _data_of(plane.data, plane.points)
 
 
 class Frame(NamedTuple):
@@ -172,7 +179,7 @@ def field(trained: Trained) -> Tensor:
 
 def exact_field(plane: Plane) -> Tensor:
     """x̂0 of the exact denoiser at LEVELS and FIELD, (3, 400, 2)."""
-    denoise = gaussian_mixture(*mixture(plane))
+    denoise, _ = known(plane)
     return torch.stack([denoise(FIELD, level) for level in LEVELS])
 
 
@@ -190,8 +197,8 @@ def held_out_loss(trained: Trained) -> float:
 def exact_loss(plane: Plane, scaling: Scaling, prediction: Prediction) -> float:
     """The loss of the exact denoiser on the same data and noise: about what no network comes below."""
     points, says = held_out(plane, scaling), {"noise": noise_from_x0, "v": v_from_x0, "x0": lambda x, x0, log_snr: x0}
-    weights, means, std = mixture(plane)
-    denoise = gaussian_mixture(weights, scaling.into(means), std / scaling.scale)
+    exact, _ = known(plane)
+    denoise = scaling.inverse.around(exact)
 
     def network(x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
         return says[prediction](x, denoise(x, log_snr), log_snr)
@@ -287,9 +294,9 @@ class Turns:
             self._tickets.remove(ticket)
 
     def before(self, ticket: object) -> int:
-        """How many trainings must end before this one runs."""
+        """How many trainings must end before this one runs; one that has left waits for none."""
         with self._lock:
-            return max(self._tickets.index(ticket) - self.at_once + 1, 0)
+            return max(self._tickets.index(ticket) - self.at_once + 1, 0) if ticket in self._tickets else 0
 
     def wait(self, ticket: object) -> Iterator[Waiting | None]:
         """Steps that do nothing until it is the ticket's turn, with a frame whenever the number before it changes."""
@@ -394,7 +401,7 @@ def from_file(path: Path) -> Trained:
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(path), "The file")) from error
     try:
-        plane = Plane(data=about["data"], points=about.get("points", ""))
+        plane = _data_of(about["data"], about.get("points", ""))
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"The file does not say which data in the plane it was trained on ({error}).") from error
     return Trained(network, _scaling(about.get("scaling")), plane, _whole(about.get("batches", about.get("steps"))))

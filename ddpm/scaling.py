@@ -28,6 +28,11 @@ class Scaling:
         """The network's coordinates z (B, d) to the data's."""
         return self.scale * z + torch.tensor(self.shift)
 
+    @property
+    def inverse(self) -> Scaling:
+        """The scaling that takes z to x."""
+        return Scaling(tuple(-value / self.scale for value in self.shift), 1 / self.scale)
+
     def around(self, denoise: Denoise) -> Denoise:
         """A denoiser in z as one in x.
 

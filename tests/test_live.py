@@ -29,7 +29,7 @@ from ddpm.live import (
     to_file,
 )
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
-from ddpm.plane import DRAWN, FIELD, encode_points
+from ddpm.plane import DRAWN, FIELD, Plane, encode_points
 
 TRIANGLE = encode_points(torch.tensor([[-0.8, -0.8], [0.8, -0.8], [0.0, 0.8]]))
 SHORT = Training(batches=100, shown_steps=2)
@@ -182,6 +182,13 @@ def test_more_trainings_than_may_run_wait_in_the_order_in_which_they_came():
     assert [turns.before(tickets[i]) for i in (0, 2, 3)] == [0, 0, 1]
 
 
+def test_a_training_that_has_left_waits_for_none():
+    turns = Turns(at_once=1)
+    tickets = [turns.enter() for _ in range(2)]
+    turns.leave(tickets[1])
+    assert turns.before(tickets[1]) == 0
+
+
 def test_who_waits_is_told_of_every_change_and_begins_when_it_is_their_turn():
     turns = Turns(at_once=1)
     first, second, third = (turns.enter() for _ in range(3))
@@ -191,6 +198,13 @@ def test_who_waits_is_told_of_every_change_and_begins_when_it_is_their_turn():
     assert [next(waiting), next(waiting)] == [Waiting(1), None]
     turns.leave(second)
     assert list(waiting) == []
+
+
+def test_a_network_knows_its_data_whatever_was_drawn_beside_it(finished):
+    mine = finished[0].mine
+    assert mine.has_seen(DRAWING.plane) and not mine.has_seen(Plane(data="moons", points=TRIANGLE))
+    moons = mine._replace(plane=Training(points=TRIANGLE).plane)
+    assert moons.has_seen(Plane(data="moons")) and not moons.has_seen(DRAWING.plane)
 
 
 def test_two_visitors_share_no_budget_no_training_and_no_network():

@@ -21,6 +21,13 @@ def test_around_the_exact_denoiser_of_scaled_gaussians_stands_that_of_the_gaussi
     assert_close(SCALING.around(scaled)(x, log_snr), expected, atol=2e-5, rtol=1e-4)
 
 
+def test_the_inverse_scales_a_denoiser_back():
+    denoise, x = gaussian_mixture(WEIGHTS, MEANS, 0.3), torch.randn(50, 2, generator=seeded(5))
+    assert_close(SCALING.inverse.into(SCALING.into(x)), x)
+    for level in LEVELS:
+        assert_close(SCALING.inverse.around(SCALING.around(denoise))(x, level), denoise(x, level), atol=1e-4, rtol=1e-4)
+
+
 def test_rows_may_have_levels_of_their_own():
     denoise = SCALING.around(gaussian_mixture(WEIGHTS, MEANS, 0.3))
     x = torch.randn(5, 2, generator=seeded(3))

@@ -6,23 +6,13 @@ import pickle
 
 import pytest
 from conftest import PATIENCE
+from pages import state, wait
 
 from ddpm.live import LARGEST_FILE
 from ddpm.plane import Plane, encode_points, sketch
 
 QUICK = "/train?data=circles&batches=100&shown_steps=2"
 LONG = "/train?data=circles&batches=5000&shown_steps=2"
-
-
-def state(page):
-    return page.evaluate("({...document.querySelector('.player').dataset})")
-
-
-def wait(page, condition):
-    """Until ``condition``, JavaScript over the player's data d, holds."""
-    page.wait_for_function(
-        f"() => {{ const d = document.querySelector('.player')?.dataset ?? {{}}; return {condition}; }}"
-    )
 
 
 def open_page(page, url):

@@ -55,6 +55,8 @@ _PREDICTIONS = {"noise": "the noise ε", "x0": "the clean point x₀", "v": "v =
 
 _SCALINGS = {"unit": "to [−1, 1]", "standard": "to mean 0 and variance 1", "none": "not at all"}
 
+_SPENT = f"Your {BUDGET:.0f} seconds of computation are used up. Your network stays with you: use it, download it."
+
 _NOISE = (
     "A network that predicts the noise says little about x₀ where there is almost nothing else: at λ = −12 its error counts "
     "σ / α = 400 times in x̂₀. See how many points fly off at the first step, and that predicting x₀ or v mends it."
@@ -76,13 +78,16 @@ def lesson(engine: Engine, visits: Visits) -> None:
 
     async def learn(visit: Visit, training: Training, notes: list[str], goes_on: bool = False) -> AsyncIterator[str]:
         """The messages of a training; it enters the queue of trainings at once and leaves it at the end."""
+        if not visit.budget.left:
+            gr.Warning(_SPENT)
+            return
         ticket = visits.turns.enter()
 
         def job() -> Iterator[Frame | Waiting | str | None]:
             yield from visits.turns.wait(ticket)
             yield from visit.train(None if goes_on else training)
             if not visit.budget.left:
-                yield f"Your {BUDGET:.0f} seconds of computation are used up. Your network stays with you: use it, download it."
+                yield _SPENT
 
         try:
             opening = await asyncio.to_thread(_opening, training, notes, goes_on)
@@ -121,7 +126,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
         mine = visit.mine
         shown = Training(mine.plane.data, mine.plane.points, mine.network.config.prediction)
         opening = await asyncio.to_thread(_opening, shown, notes, scaling=mine.scaling, batches=mine.batches)
-        job = visit.budget.within(look(mine, shown.shown_steps))
+        job = look(mine, shown.shown_steps)
         async with aclosing(stream(engine, job, _owner(visit), opening, _pack(visit))) as messages:
             async for message in messages:
                 yield message

@@ -72,7 +72,7 @@ function arrowSets(frame) {
   const truth = noiseField(exact.subarray(2 * arrows * layer.level.value).subarray(0, 2 * arrows));
   const longest = lengths(truth).sort()[Math.floor(0.95 * arrows)];
   const fields = { exact: truth, learned: noiseField(frame.fields[layer.level.value]) };
-  return ["exact", "learned"].filter((name) => layer[name].checked).map((name) => [name, segments(fields[name], longest), name === "exact" ? 3 : 1.3]);
+  return ["exact", "learned"].filter((name) => layer[name].checked).map((name) => [name, segments(fields[name], longest), name === "exact" ? 2.4 : 1.3]);
 }
 
 function paintWorld(over, toX, toY) {
@@ -146,10 +146,10 @@ if (!document.cookie.split("; ").some((cookie) => cookie.startsWith(`${setup.coo
 
 openPlots(async () => {
   const axis = { range: [-edge, edge], zeroline: false };
-  world = await plot($(".world"), [], { xaxis: { ...axis, title: { text: "x₁" }, constrain: "domain" }, showlegend: false,
-    yaxis: { ...axis, title: { text: "x₂" }, scaleanchor: "x", constrain: "domain" }, margin: { l: 50, r: 10, t: 10, b: 48 } }, paintWorld);
-  loss = await plot($(".loss"), [], { xaxis: { title: { text: "batch" }, range: [0, 2000] }, showlegend: false,
-    yaxis: { title: { text: "loss" }, range: [0, 1.1] }, margin: { l: 56, r: 10, t: 10, b: 48 } }, paintLoss);
+  world = await plot($(".world"), [], { xaxis: { ...axis, title: { text: "x₁", standoff: 4 }, constrain: "domain" }, showlegend: false,
+    yaxis: { ...axis, title: { text: "x₂", standoff: 4 }, scaleanchor: "x", constrain: "domain" }, margin: { l: 50, r: 10, t: 10, b: 48 } }, paintWorld);
+  loss = await plot($(".loss"), [], { xaxis: { title: { text: "batch", standoff: 4 }, range: [0, 2000] }, showlegend: false,
+    yaxis: { title: { text: "loss", standoff: 4 }, range: [0, 1.1] }, margin: { l: 56, r: 10, t: 10, b: 48 } }, paintLoss);
   if (frames.length) scaleLoss(frames[0]);
 });
 
