@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from ddpm.checkpoint import CheckpointError, load_network, load_tensors, save_network
+from ddpm.denoiser import unlabelled
 from ddpm.networks import MLP, MLPConfig
-from ddpm.plane import DRAWN, FIELD, Plane, distances, draw, known, network_denoiser, source
+from ddpm.plane import DRAWN, FIELD, Plane, distances, draw, known, source
 from ddpm.plane import SETTINGS as PLANE_SETTINGS
 from ddpm.process import Denoise, Prediction, loss, noise_from_x0, seeded, v_from_x0
-from ddpm.sampling import sample
+from ddpm.sampling import as_one, sample
 from ddpm.scaling import AS_IT_IS, SCALINGS, Scaling
 from ddpm.schedule import Cosine, grid
 from ddpm.settings import Choice, Number, Setting, Settings
@@ -132,7 +133,7 @@ class Trained(NamedTuple):
     @property
     def denoise(self) -> Denoise:
         """The denoiser in the network's own coordinates."""
-        return network_denoiser(self.network)
+        return unlabelled(self.network)
 
     def has_seen(self, plane: Plane) -> bool:
         """Whether it was trained on the data of ``plane``."""
@@ -161,7 +162,7 @@ def look(trained: Trained, steps: int) -> Iterator[Frame | None]:
     The run is the network's own: it begins with standard noise in the scaled coordinates, and its end is scaled back.
     """
     noise = torch.randn(1, PARTICLES, 2, generator=seeded(2))
-    run = sample(lambda z, log_snr: trained.denoise(z[0], log_snr)[None], grid(Cosine(), steps), noise, eta=0)
+    run = sample(as_one(trained.denoise), grid(Cosine(), steps), noise, eta=0)
     for step in run:
         z = step.x[0]
         yield None

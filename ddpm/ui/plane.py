@@ -173,8 +173,8 @@ def _settings_of_link(request: gr.Request) -> list[object]:
     return [asdict(plane)[name] for name in _NAMES]
 
 
-def _advice(plane: Plane) -> list[str]:
-    """What a visitor should know of the settings chosen."""
+def _advice(plane: Plane, mine: Trained | None) -> list[str]:
+    """What a visitor should know of the settings chosen, of which ``mine`` is the network if it is the visitor's own."""
     notes = []
     if plane.data == DRAWN and not mine:
         notes.append(
@@ -198,7 +198,9 @@ def _advice(plane: Plane) -> list[str]:
 
 def _settings() -> dict[str, gr.components.Component]:
     return {
-        "denoiser": moved_by(Plane, "What predicts x̂₀: the network, the exact formula, or a network that you have trained."),
+        "denoiser": moved_by(
+            Plane, "What predicts x̂₀: the network, the exact formula, or a network that you have trained."
+        ),
         "count": slider(Plane, "count", 100, "Particles", "More fill the shape, fewer are easier to follow."),
         "steps": slider(Plane, "steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
         **schedule(Plane),

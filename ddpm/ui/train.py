@@ -36,7 +36,7 @@ from ddpm.plane import DRAWN, sketch
 from ddpm.scaling import Scaling
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.train import COOKIE, file, frame, note, player, start
-from ddpm.ui.lesson import STREAMING, given, stream, write_address
+from ddpm.ui.lesson import QUIET, STREAMING, dropdown, given, slider, stream, write_address
 from ddpm.ui.plane import DATA
 
 INTRODUCTION = f"""
@@ -61,8 +61,6 @@ _NOISE = (
     "A network that predicts the noise says little about x₀ where there is almost nothing else: at λ = −12 its error counts "
     "σ / α = 400 times in x̂₀. See how many points fly off at the first step, and that predicting x₀ or v mends it."
 )
-
-_QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 _numbers = itertools.count()
 
@@ -166,7 +164,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         controls: dict[str, gr.components.Component] = {
-            "data": _choice("data", "Data", "The shape that the network is to learn.", DATA)
+            "data": dropdown(Training, "data", "Data", "The shape that the network is to learn.", DATA)
         }
         with gr.Column(scale=0, min_width=330):
             with gr.Row():
@@ -188,12 +186,12 @@ def lesson(engine: Engine, visits: Visits) -> None:
     streaming = {"outputs": screen, **STREAMING}
     begin.click(train, inputs, **streaming, api_name="train")
     further.click(go_on, None, **streaming, api_visibility="private")
-    halt.click(stop, None, None, **_QUIET)
+    halt.click(stop, None, None, **QUIET)
     take.click(download, None, **streaming, api_visibility="private")  # queued: others cannot show a warning
     bring.upload(load, bring, **streaming, api_visibility="private")
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
-    controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **_QUIET)
+    controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **QUIET)
 
     page = gr.context.Context.root_block
     page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
@@ -229,26 +227,19 @@ def _settings_of_link(request: gr.Request) -> list[object]:
     return [asdict(training)[name] for name in _NAMES]
 
 
-def _choice(name: str, label: str, info: str, names: dict[str, str]) -> gr.Dropdown:
-    choices = [(names[option], option) for option in SETTINGS[name].options]
-    return gr.Dropdown(choices, value=getattr(Training, name), label=label, info=info, elem_id=name, min_width=200)
-
-
 def _settings() -> dict[str, gr.components.Component]:
-    def slider(name: str, step: float, label: str, info: str) -> gr.Slider:
-        limits = SETTINGS[name]
-        return gr.Slider(
-            limits.low, limits.high, getattr(Training, name), step=step, label=label, info=info, elem_id=name
-        )
-
     return {
-        "prediction": _choice(
-            "prediction", "The network predicts", "What it is asked about a noisy point.", _PREDICTIONS
+        "prediction": dropdown(
+            Training, "prediction", "The network predicts", "What it is asked about a noisy point.", _PREDICTIONS
         ),
-        "scaling": _choice("scaling", "Scale the data", "What the network sees of its size and place.", _SCALINGS),
-        "batches": slider("batches", 100, "Batches", "Of 256 points each; the learning rate falls over the last 30 %."),
+        "scaling": dropdown(
+            Training, "scaling", "Scale the data", "What the network sees of its size and place.", _SCALINGS
+        ),
+        "batches": slider(
+            Training, "batches", 100, "Batches", "Of 256 points each; the learning rate falls over the last 30 %."
+        ),
         "shown_steps": slider(
-            "shown_steps", 1, "Steps T of the pictures", "Of the runs that show what it has learned."
+            Training, "shown_steps", 1, "Steps T of the pictures", "Of the runs that show what it has learned."
         ),
     }
 
