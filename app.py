@@ -18,8 +18,9 @@ from ddpm.backend import BackendError, fast
 from ddpm.checkpoint import CheckpointError, load_network, load_projection
 from ddpm.engine import Engine
 from ddpm.line import NETWORK
+from ddpm.live import Visits
 from ddpm.plane import NETWORKS
-from ddpm.ui import line, pictures, plane
+from ddpm.ui import line, pictures, plane, train
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -35,6 +36,8 @@ PAGES = {"mnist": Page("Digits", "")}
 """By the model that draws on it."""
 
 LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
+
+TRAIN = Page("Train it yourself", "train")
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -60,7 +63,7 @@ def build_app() -> gr.Blocks:
     networks = {model: fast(load_network(CHECKPOINTS / f"{model}.safetensors").network, backend) for model in PAGES}
     clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
     toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
-    engine = Engine()
+    engine, visits = Engine(), Visits()
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
     for model, (name, path) in PAGES.items():
         with app.route(name, path) if path else app:
@@ -71,7 +74,10 @@ def build_app() -> gr.Blocks:
         line.lesson(engine, load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network)
     with app.route(*PLANE):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
-        plane.lesson(engine, toys)
+        plane.lesson(engine, toys, train.mine(visits))
+    with app.route(*TRAIN):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        train.lesson(engine, visits)
     return app
 
 
@@ -81,7 +87,13 @@ def main() -> None:
     except (CheckpointError, BackendError, FileNotFoundError) as error:
         raise SystemExit(f"app.py: {error}") from error
     page.queue(max_size=64).launch(
-        max_threads=64, ssr_mode=False, css=CSS, theme=gr.themes.Default(), run_history=False, show_error=False
+        max_threads=64,
+        max_file_size="16mb",
+        ssr_mode=False,
+        css=CSS,
+        theme=gr.themes.Default(),
+        run_history=False,
+        show_error=False,
     )
 
 

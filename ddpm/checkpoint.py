@@ -60,7 +60,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             names = file.keys()  # the file itself cannot be iterated
             return {name: file.get_tensor(name) for name in names}, dict(json.loads(file.metadata()["ddpm"]))
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+    except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is truncated or not a ddpm checkpoint ({error}).") from error
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ddpm.data import TOYS
 from ddpm.denoiser import unlabelled
@@ -20,6 +20,7 @@ from ddpm.exact import Density, gaussian_mixture, gaussian_mixture_density
 from ddpm.process import Denoise, seeded
 from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, as_one, diffuse, follow, jump, levels_alone
+from ddpm.scaling import AS_IT_IS, Scaling
 from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha_bar, grid
 from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
 
@@ -31,6 +32,9 @@ NETWORKS = tuple(name for name in TOYS if name != "mixture1d")
 
 DRAWN = "drawn"
 """The data that is the visitor's own points."""
+
+MINE = "mine"
+"""The denoiser that is a network of the visitor's own."""
 
 MOST_POINTS = 500
 """Of a drawing: 1,334 characters in a link."""
@@ -92,7 +96,7 @@ SETTINGS: dict[str, Setting] = {
     "data": Choice((*NETWORKS, DRAWN)),
     "points": Drawing(MOST_POINTS),
     "direction": Choice(("generate", "chain", "jump")),
-    "denoiser": Choice(("learned", "exact")),
+    "denoiser": Choice(("learned", "exact", MINE)),
     "count": Number(100, 5000, whole=True),
     "steps": Number(1, 1000, whole=True),
     **SCHEDULE,
@@ -108,8 +112,8 @@ class Plane(Scheduled):
     """Every setting of a run in the plane: the same value gives the same particles.
 
     ``direction`` is "generate", or the forward process as a "chain" or in one "jump". ``denoiser`` moves the particles:
-    the "learned" one, or the "exact" one, which alone there is for ``drawn`` data. s, p, reach and c belong to a schedule
-    each. Raises ValueError, in one sentence, for a setting that is not allowed, and for drawn data without a point.
+    the "learned" one, the "exact" one, or "mine", the visitor's own network; for ``drawn`` data none is shipped. s, p,
+    reach and c belong to a schedule each. Raises ValueError, in one sentence, for a setting that is not allowed, and for drawn data without a point.
     """
 
     data: str = "moons"
@@ -149,14 +153,22 @@ class Plane(Scheduled):
 # --- data and what is known of it in closed form ----------------------------------------------------------------------
 
 
+def source(plane: Plane) -> Callable[[int, Generator], Tensor]:
+    """The data as the function count, generator -> fresh points (count, 2)."""
+    if plane.data != DRAWN:
+        return TOYS[plane.data]
+    centres = decode_points(plane.points)
+
+    def jittered(count: int, generator: Generator) -> Tensor:
+        rows = torch.randint(len(centres), (count,), generator=generator)
+        return centres[rows] + STD * torch.randn(count, 2, generator=generator)
+
+    return jittered
+
+
 def draw(plane: Plane, count: int, part: int, index: int = 0) -> Tensor:
     """``count`` points of the data, (count, 2), the same for the same ``part`` and ``index``."""
-    generator = seeded(1, part, index)
-    if plane.data != DRAWN:
-        return TOYS[plane.data](count, generator)
-    centres = decode_points(plane.points)
-    rows = torch.randint(len(centres), (count,), generator=generator)
-    return centres[rows] + STD * torch.randn(count, 2, generator=generator)
+    return source(plane)(count, seeded(1, part, index))
 
 
 def sketch(plane: Plane) -> Tensor:
@@ -196,16 +208,19 @@ class Frame(NamedTuple):
 
 
 @torch.no_grad()
-def frames(plane: Plane, network: nn.Module | None, particles: bool = True) -> Iterator[Frame | None]:
+def frames(
+    plane: Plane, network: nn.Module | None, particles: bool = True, scaling: Scaling = AS_IT_IS
+) -> Iterator[Frame | None]:
     """The job of ``plane``: a frame for each step worth showing and None for the others.
 
-    Without ``particles`` only the field and the density of each shown step, from noise to data.
+    ``network`` works in the coordinates of ``scaling``. Without ``particles`` only the field and the density of each
+    shown step, from noise to data.
     """
     begun, worth_showing = time.monotonic(), shown(plane.steps)
     exact, density = known(plane)
-    learned = unlabelled(network) if network else None
-    distance, floor = _distances(plane)
-    mover = learned if learned and plane.denoiser == "learned" else exact
+    learned = scaling.around(unlabelled(network)) if network else None
+    distance, floor = distances(plane)
+    mover = exact if plane.denoiser == "exact" or not learned else learned
     for step in _states(plane, mover) if particles else levels_alone(grid(plane.curve, plane.steps), (2,)):
         if step.index not in worth_showing:
             yield None
@@ -244,7 +259,7 @@ def _states(plane: Plane, denoise: Denoise) -> Iterator[Step]:
         yield step._replace(x=step.x[0], x0=step.x0[0])
 
 
-def _distances(plane: Plane) -> tuple[Any, float]:
+def distances(plane: Plane) -> tuple[Callable[[Tensor], float], float]:
     """The function x (count, 2) -> its sliced Wasserstein distance to held-out data, and what fresh data has."""
     count = min(plane.count, 500)
     held_out = draw(plane, count, _HELD_OUT)

@@ -66,6 +66,7 @@ class Trainer:
             raise ValueError(f"A batch is {recipe.batch} samples; it must be {allowed}.")
         # Channels-last is the faster layout for convolutions, and ConvMuon needs it to see them as matrices.
         self.network, self.recipe, self.step = network.to(memory_format=torch.channels_last), recipe, 0
+        self.weights = list(network.parameters())  # to walk a small network costs as much as a matrix product
         self.ema = {name: value.detach().clone() for name, value in network.named_parameters()}
         self.optimizers = _optimizers(network, recipe)
         together = parallel.together(network)
@@ -81,7 +82,7 @@ class Trainer:
             yield Progress(self.step, loss)
 
     def _train_one(self, x0: Tensor, label: Tensor) -> Tensor:
-        recipe, device = self.recipe, next(self.network.parameters()).device
+        recipe, device = self.recipe, self.weights[0].device
         generator = seeded(recipe.seed, self.step, device=device)
         level = process.stratified(len(x0), generator)[torch.randperm(len(x0), generator=generator, device=device)]
         noise = torch.randn(x0.shape, generator=generator, device=device)
@@ -93,18 +94,19 @@ class Trainer:
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
             loss = process.loss(self.forward, self.network.config.prediction, *inputs).mean()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+        nn.utils.clip_grad_norm_(self.weights, recipe.clip_norm)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate(self.step, recipe) * group["initial_lr"]
             optimizer.step()
-        self.network.zero_grad()
+        for weight in self.weights:
+            weight.grad = None
         return parallel.mean(loss.detach())
 
     def _average(self) -> None:
         """EMA whose memory grows with the step up to ``recipe.ema``, so the early average forgets the random start."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        now = [value.detach() for value in self.network.parameters()]
+        now = [value.detach() for value in self.weights]
         torch._foreach_lerp_(list(self.ema.values()), now, 1 - decay)
 
     def averaged(self) -> nn.Module:
@@ -240,12 +242,16 @@ _ORDER, _FLIP, _DROPOUT, _SIMPLE = 1, 2, 4, 5
 """Third parts of the keys of generators, beside the step's own (seed, step)."""
 
 
-def mean_loss(network: nn.Module, x0: Tensor, label: Tensor, recipe: Recipe, batch: int = 250) -> float:
-    """The loss of ``network`` on held-out x0 (N, *D), label (N,), over noise and λ that are the same at every call."""
+def fixed_noise(x0: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Noise (N, *D) and λ (N,) for held-out x0 (N, *D), the same at every call."""
     generator = seeded(recipe.seed, len(x0))
     log_snr = DENSITIES[recipe.density](process.stratified(len(x0), generator))
-    noise = torch.randn(x0.shape, generator=generator)
-    return _mean_loss(network, network.config.prediction, (x0, noise, log_snr, label), batch)
+    return torch.randn(x0.shape, generator=generator), log_snr
+
+
+def mean_loss(network: nn.Module, x0: Tensor, label: Tensor, recipe: Recipe, batch: int = 250) -> float:
+    """The loss of ``network`` on held-out x0 (N, *D), label (N,), over noise and λ that are the same at every call."""
+    return _mean_loss(network, network.config.prediction, (x0, *fixed_noise(x0, recipe), label), batch)
 
 
 def simple_loss(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> float:

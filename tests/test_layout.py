@@ -7,8 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("schedule", "process", "exact", "networks", "denoiser", "sampling", "data", "checkpoint", "backend", "parallel"),
-    *("training", "settings", "run", "engine", "classifier", "evaluate", "plane", "line", "report", "plots", "ui"),
+    *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "checkpoint", "backend"),
+    *("parallel", "training", "settings", "run", "engine", "classifier", "evaluate", "plane", "live", "line", "report"),
+    *("plots", "ui"),
 ]
 """The modules of ddpm/, each below those it may import."""
 

@@ -14,6 +14,7 @@ from ddpm.plane import (
     DRAWN,
     FIELD,
     FIELD_AXIS,
+    MINE,
     MOST_POINTS,
     NETWORKS,
     SETTINGS,
@@ -176,6 +177,11 @@ def test_the_learned_denoiser_carries_noise_to_the_data_along_another_way(networ
     learned, exact = carried_out(plane, network)[-1], carried_out(replace(plane, denoiser="exact"), network)[-1]
     assert learned.distance < 1.6 * learned.floor
     assert (learned.x != exact.x).any()
+
+
+def test_the_visitors_network_moves_the_particles_as_a_shipped_one_would(network):
+    learned, mine = (carried_out(replace(SMALL, denoiser=name), network)[-1] for name in ("learned", MINE))
+    assert (learned.x == mine.x).all()
 
 
 def test_a_drawing_is_generated_without_a_network_and_ends_on_its_points():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import gradio as gr
 from torch import nn
 
 from ddpm.engine import Engine
-from ddpm.plane import DRAWN, SETTINGS, Plane, frames, sketch
+from ddpm.live import Trained
+from ddpm.plane import DRAWN, MINE, SETTINGS, Plane, frames, sketch
+from ddpm.scaling import AS_IT_IS
 from ddpm.schedule import alpha_bar, grid
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
@@ -41,7 +43,7 @@ on the data. Watch when the shape appears: late, once the noise is about as smal
 
 _NAMES = tuple(SETTINGS)
 
-_DATA = {
+DATA = {
     "moons": "two moons",
     "swiss_roll": "swiss roll",
     "circles": "circles",
@@ -57,14 +59,30 @@ _DIRECTIONS = {
     "jump": "data to noise: in one jump from x₀",
 }
 
+_NOT_YET = (
+    "You have no network of your own here yet: train or load one on the page Train it yourself. "
+    "Until then the learned denoiser moves the particles."
+)
 
-def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
-    """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are the trained ones by the name of their data."""
 
-    def messages_of(plane: Plane, notes: list[str], owner: str | None, particles: bool = True) -> AsyncIterator[str]:
-        steps, data = frames(plane, networks.get(plane.data), particles), sketch(plane).numpy()
-        notes = notes + _advice(plane)
-        return stream(engine, steps, owner, lambda job: start(plane, job, notes, particles, data), frame)
+def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[[gr.Request], Trained | None]) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are the trained ones by the name of their data.
+
+    ``mine_of`` gives the visitor's own network, if there is one.
+    """
+
+    def messages_of(plane: Plane, notes: list[str], request: gr.Request, particles: bool = True) -> AsyncIterator[str]:
+        mine = mine_of(request) if plane.denoiser == MINE else None
+        if plane.denoiser == MINE and not mine:
+            plane, notes = replace(plane, denoiser="learned"), [*notes, _NOT_YET]
+        network, scaling = (mine.network, mine.scaling) if mine else (networks.get(plane.data), AS_IT_IS)
+        steps, data = frames(plane, network, particles, scaling), sketch(plane).numpy()
+        notes = notes + _advice(plane, mine)
+
+        def opening(job: int) -> str:
+            return start(plane, job, notes, particles, data, network is not None)
+
+        return stream(engine, steps, request.session_hash, opening, frame)
 
     async def flow(
         data: str,
@@ -86,18 +104,18 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
         """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
         values = (data, points, direction, denoiser, count, steps, schedule, s, p, reach, c, sampler, eta, seed)
         plane, notes = Plane.from_query(given(_NAMES, values))
-        async with aclosing(messages_of(plane, notes, request.session_hash)) as messages:
+        async with aclosing(messages_of(plane, notes, request)) as messages:
             async for message in messages:
                 yield message
 
     async def look(values: Mapping[gr.components.Component, object], request: gr.Request) -> AsyncIterator[str]:
         plane, notes = Plane.from_query(given(_NAMES, [values[control] for control in inputs]))
-        async with aclosing(messages_of(plane, notes, request.session_hash, particles=False)) as messages:
+        async with aclosing(messages_of(plane, notes, request, particles=False)) as messages:
             async for message in messages:
                 yield message
 
     async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(messages_of(*Plane.from_query(request.query_params), request.session_hash)) as messages:
+        async with aclosing(messages_of(*Plane.from_query(request.query_params), request)) as messages:
             async for message in messages:
                 yield message
 
@@ -107,7 +125,7 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module]) -> None:
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         controls = {
-            "data": dropdown(Plane, "data", "Data", "The shape that the particles are to find.", _DATA),
+            "data": dropdown(Plane, "data", "Data", "The shape that the particles are to find.", DATA),
             "direction": dropdown(
                 Plane, "direction", "Direction", "Make data, or see how noise destroys it.", _DIRECTIONS
             ),
@@ -155,16 +173,21 @@ def _settings_of_link(request: gr.Request) -> list[object]:
     return [asdict(plane)[name] for name in _NAMES]
 
 
-def _advice(plane: Plane) -> list[str]:
-    """What a visitor should know of the settings chosen."""
+def _advice(plane: Plane, mine: Trained | None) -> list[str]:
+    """What a visitor should know of the settings chosen, of which ``mine`` is the network if it is the visitor's own."""
     notes = []
-    if plane.data == DRAWN:
+    if plane.data == DRAWN and not mine:
         notes.append(
             "No network has been trained on your drawing, so the exact denoiser of its points moves the particles: "
             "it knows the drawing by heart, and the particles end on its points, give or take 0.03."
         )
     if plane.eta > 0 and plane.sampler != "ddim":
         notes.append(NO_ETA)
+    if mine and not mine.has_seen(plane):
+        notes.append(
+            f"Your network was trained on other data ({DATA[mine.plane.data]}), so that is what it makes here; "
+            "the data and the exact arrows are of the data chosen."
+        )
     if (left := float(alpha_bar(grid(plane.curve, 1)[0]))) > 1e-3:
         notes.append(
             f"This schedule never reaches pure noise: at t = T, ᾱ = {left:.1%} of the signal's variance is left, but "
@@ -175,7 +198,9 @@ def _advice(plane: Plane) -> list[str]:
 
 def _settings() -> dict[str, gr.components.Component]:
     return {
-        "denoiser": moved_by(Plane),
+        "denoiser": moved_by(
+            Plane, "What predicts x̂₀: the network, the exact formula, or a network that you have trained."
+        ),
         "count": slider(Plane, "count", 100, "Particles", "More fill the shape, fewer are easier to follow."),
         "steps": slider(Plane, "steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
         **schedule(Plane),

@@ -1,7 +1,5 @@
 // The plane lesson's player: particles, field and density at the step shown; what every lesson shares comes before it.
-const cells = setup.axis.length, rows = setup.fieldAxis.length, arrows = rows * rows;
-const cell = setup.axis[1] - setup.axis[0], spacing = setup.fieldAxis[1] - setup.fieldAxis[0];
-const edge = setup.axis[cells - 1] + cell / 2;
+const cells = setup.axis.length, cell = setup.axis[1] - setup.axis[0], edge = setup.axis[cells - 1] + cell / 2;
 
 // The fields, each derived from x̂₀: what is drawn at x, and how its caption writes it.
 const FIELDS = {
@@ -51,10 +49,6 @@ function fieldOf(frame, source) {
   return x0.map((value, i) => of(setup.fieldAxis[i % 2 ? Math.floor(i / 2 / rows) : (i / 2) % rows], value, a, s));
 }
 
-function lengths(field) {
-  return Float32Array.from({ length: arrows }, (_, k) => Math.hypot(field[2 * k], field[2 * k + 1]));
-}
-
 // What the arrows layer shows of a frame: its fields by source, the length that fills a cell, and the difference.
 // At t = 0 no noise is left and x̂₀ is x, so there the field of the step before stands.
 function fieldsOf(shownFrame) {
@@ -83,15 +77,6 @@ function rootMeanSquare(values, frame) {
     mass += p;
   });
   return Math.sqrt(sum / mass);
-}
-
-// Line segments of the arrows, [x, y, tip x, tip y] each, in the units of the axes.
-function segments(field, longest) {
-  return Array.from({ length: arrows }, (_, k) => {
-    const [x, y] = [setup.fieldAxis[k % rows], setup.fieldAxis[Math.floor(k / rows)]], [u, v] = [field[2 * k], field[2 * k + 1]];
-    const size = Math.hypot(u, v), length = 0.95 * spacing * Math.sqrt(Math.min(size / longest, 1)) / (size || 1);
-    return [x - (u * length) / 2, y - (v * length) / 2, x + (u * length) / 2, y + (v * length) / 2];
-  });
 }
 
 // --- densities and their contours ----------------------------------------------------------------------------------
@@ -153,8 +138,6 @@ function contourLines(frame) {
 
 // --- the canvas --------------------------------------------------------------------------------------------------
 
-const at = (values, i) => values[i] / setup.scale;
-
 function paintWorld(over, toX, toY) {
   const frame = frames[position], colour = colours();
   if (layer.trails.value === "all" && run.particles) paintTrails(over, toX, toY, colour("particles"));
@@ -175,32 +158,6 @@ function paintWorld(over, toX, toY) {
 }
 
 function paint(frame) { caption(frame); }
-
-function paintPoints(over, toX, toY, points, radius, colour, opacity) {
-  over.fillStyle = colour;
-  over.globalAlpha = opacity;
-  for (let i = 0; i < points.length; i += 2) { // a path each: one path of a thousand circles takes four times as long
-    over.beginPath();
-    over.arc(toX(at(points, i)), toY(at(points, i + 1)), radius, 0, 6.3);
-    over.fill();
-  }
-  over.globalAlpha = 1;
-}
-
-function paintArrows(over, toX, toY, lines, colour, width) {
-  over.strokeStyle = colour;
-  over.lineWidth = width;
-  over.beginPath();
-  for (const [x, y, u, v] of lines) {
-    const [from, to] = [[toX(x), toY(y)], [toX(u), toY(v)]], [dx, dy] = [to[0] - from[0], to[1] - from[1]];
-    over.moveTo(...from);
-    over.lineTo(...to);
-    over.moveTo(to[0] - 0.35 * dx - 0.22 * dy, to[1] - 0.35 * dy + 0.22 * dx);
-    over.lineTo(...to);
-    over.lineTo(to[0] - 0.35 * dx + 0.22 * dy, to[1] - 0.35 * dy - 0.22 * dx);
-  }
-  over.stroke();
-}
 
 const sheet = document.createElement("canvas"); // a pixel a cell, enlarged when it is drawn
 
@@ -294,20 +251,6 @@ function worldTraces(frame, colour) {
   return traces;
 }
 
-function points(values) {
-  const pick = (from) => Array.from({ length: values.length / 2 }, (_, i) => at(values, 2 * i + from));
-  return { x: pick(0), y: pick(1) };
-}
-
-function broken(lines) {
-  return { x: lines.flatMap(([x, , u]) => [x, u, null]), y: lines.flatMap(([, y, , v]) => [y, v, null]) };
-}
-
-function headed([x, y, u, v]) {
-  const [dx, dy] = [u - x, v - y];
-  return [[x, y, u, v], [u - 0.35 * dx - 0.22 * dy, v - 0.35 * dy + 0.22 * dx, u, v], [u - 0.35 * dx + 0.22 * dy, v - 0.35 * dy - 0.22 * dx, u, v]];
-}
-
 function cellsTrace(values, axis, colour, unit, name) {
   const z = axis.map((_, row) => Array.from(values.slice(row * axis.length, (row + 1) * axis.length), (v) => Math.sqrt(v * unit)));
   const [r, g, b] = rgb(colour);
@@ -320,7 +263,7 @@ function cellsTrace(values, axis, colour, unit, name) {
 function caption(frame) {
   const shown = fieldsOf(frame), parts = [];
   if (shown) {
-    const { formula, says } = FIELDS[layer.arrows.value], names = { learned: "the network", exact: "the exact denoiser" };
+    const { formula, says } = FIELDS[layer.arrows.value], names = { learned: run.run.denoiser === "mine" ? "your network" : "the network", exact: "the exact denoiser" };
     const from = shown.fields.map(([source]) => `<i style="color:var(--${source})">${names[source]}</i>`).join(" and ");
     parts.push(`<b>Arrows</b> ${formula}: ${says}, with x̂₀ from ${from}. The longest stand for ${number(shown.longest)} and more; lengths grow as its square root.${shown.index === frame.index ? "" : ` At t = 0 no noise is left to point at: these are of t = ${shown.index}.`}`);
     if (shown.difference) parts.push(`<b>Learned − exact</b>: root mean square ${number(shown.rms)} over x from p_t, where the exact arrows have ${number(shown.size)}: <b>${percent(shown.rms / shown.size)}</b>.`);

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import gradio as gr
 import numpy as np
 
-from ddpm.plane import AXIS, DRAWN, FIELD_AXIS, Frame, Plane
+from ddpm.plane import AXIS, FIELD_AXIS, Frame, Plane
 from ddpm.run import shown
 from ddpm.ui.components.shared import component, message
 
@@ -18,13 +18,18 @@ SCALE = 4096
 
 def player() -> gr.HTML:
     """The component."""
-    return component("plane", {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE}, root="../")
+    return component(
+        "plane", {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE}, "../", ("drawing.js",)
+    )
 
 
-def start(plane: Plane, job: int, notes: Sequence[str], particles: bool, data: np.ndarray) -> str:
-    """Opens the player on ``plane`` with points of the ``data`` (N, 2); ``notes`` are sentences for the visitor."""
+def start(plane: Plane, job: int, notes: Sequence[str], particles: bool, data: np.ndarray, learned: bool) -> str:
+    """Opens the player on ``plane`` with points of the ``data`` (N, 2); ``notes`` are sentences for the visitor.
+
+    ``learned`` says whether there is a network, so that frames have its field.
+    """
     return message(
-        _positions(data),
+        positions(data),
         kind="start",
         job=job,
         run=asdict(plane),
@@ -32,7 +37,7 @@ def start(plane: Plane, job: int, notes: Sequence[str], particles: bool, data: n
         notes=list(notes),
         frames=len(shown(plane.steps)),
         particles=plane.count if particles else 0,
-        learned=plane.data != DRAWN,
+        learned=learned,
     )
 
 
@@ -42,7 +47,7 @@ def frame(step: Frame, job: int) -> str:
     peak = float(step.density.max())
     cells = np.rint(step.density * (255 / peak)).astype(np.uint8).tobytes()
     return message(
-        b"".join([_positions(step.x), *fields, cells]),
+        b"".join([positions(step.x), *fields, cells]),
         kind="frame",
         job=job,
         index=step.index,
@@ -55,5 +60,6 @@ def frame(step: Frame, job: int) -> str:
     )
 
 
-def _positions(points: np.ndarray) -> bytes:
+def positions(points: np.ndarray) -> bytes:
+    """Points (N, 2) as little-endian int16."""
     return np.clip(points * SCALE, -32768, 32767).round().astype("<i2").tobytes()

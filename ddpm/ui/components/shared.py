@@ -10,7 +10,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,21 @@ _HERE = Path(__file__).parent
 _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
-def component(name: str, setup: Mapping[str, Any], root: str = "") -> gr.HTML:
+def component(name: str, setup: Mapping[str, Any], root: str = "", uses: Sequence[str] = ()) -> gr.HTML:
     """The player of ``name``.html, .css and .js on top of what is shared; ``setup`` is what its script is told.
 
+    ``uses`` names styles and scripts that stand between what all share and its own.
     ``root`` leads from the page's address to the app's: "" for the first page, "../" for one below it.
     """
     gr.set_static_paths([_PLOTLY])
+    files = ("shared.css", "shared.js", *uses, f"{name}.css", f"{name}.js")
     html = re.sub(r" *<!-- (\w+\.html) -->\n", lambda match: _read(match[1]), _read(f"{name}.html"))
     return gr.HTML(
         value="",
         elem_id="player",
         html_template=html,
-        css_template=_read("shared.css") + _read(f"{name}.css"),
-        js_on_load=_read("shared.js") + _read(f"{name}.js"),
+        css_template="".join(_read(file) for file in files if file.endswith(".css")),
+        js_on_load="".join(_read(file) for file in files if file.endswith(".js")),
         setup=json.dumps({"plotly": f"{root}gradio_api/file={_PLOTLY}", **setup}),
     )
 

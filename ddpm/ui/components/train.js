@@ -1,0 +1,157 @@
+// The training's player: a frame is the network after some batch, with what it makes, its field and its losses.
+const edge = setup.fieldAxis[rows - 1] + spacing / 2;
+
+let world = null, loss = null, resting = false;
+let data = new Int16Array(0), exact = null;
+
+// --- messages ----------------------------------------------------------------------------------------------------
+
+function take(message) {
+  if (!message) return;
+  const cut = message.indexOf("|"), header = JSON.parse(message.slice(0, cut));
+  if (header.kind === "file") save(header.name, decodeBase64(message.slice(cut + 1)));
+  else if (header.kind === "start" && header.goesOn && sameRun(header)) goOn(header);
+  else if (header.kind === "note" && header.job === run?.job) notify([...run.notes, header.note]);
+  else receive(message);
+}
+
+function save(name, bytes) {
+  const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
+  Object.assign(document.createElement("a"), { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
+const sameRun = (header) => run && JSON.stringify(run.query) === JSON.stringify(header.query);
+
+// The same training again: what it has shown stays.
+function goOn(header) {
+  unrest();
+  clearTimeout(settling);
+  [run.job, ended, hold, playing, position] = [header.job, null, null, true, Math.max(frames.length - 1, 0)];
+  notify(header.notes);
+  refresh();
+}
+
+function begin(bytes) {
+  data = new Int16Array(bytes.buffer, 0, 2 * run.points);
+  exact = new Float32Array(bytes.buffer, 4 * run.points);
+  [$(".from").textContent, $(".to").textContent] = ["first batch", "last"];
+  [$(".step").textContent, $(".level").textContent] = ["The training begins.", ""];
+  const { data: name, points } = run.run;
+  $(".use").href = `../plane?${new URLSearchParams({ data: name, points, denoiser: "mine" })}`;
+  delete player.dataset.batches;
+}
+
+function decode(header, bytes) {
+  if (!frames.length && loss) scaleLoss(header);
+  notify(run.notes); // the waiting is over, also of a training that goes on
+  player.dataset.batches = header.index;
+  $(".use").hidden = false;
+  const field = 8 * arrows;
+  return { ...header, fields: [0, 1, 2].map((k) => new Float32Array(bytes.buffer, k * field, 2 * arrows)),
+    x: new Int16Array(bytes.buffer, 3 * field) };
+}
+
+function describe(frame) {
+  const { index, heldOut, distance, floor, left } = frame;
+  $(".budget").textContent = `${Math.round(left)} s of your ${setup.budget} s of computation are left`;
+  return [`batch ${index.toLocaleString("en")} of ${run.run.steps.toLocaleString("en")}`,
+    `held-out loss ${heldOut.toFixed(3)} · distance to data ${distance.toFixed(3)} (fresh data ${floor.toFixed(3)})`];
+}
+
+// --- drawing -------------------------------------------------------------------------------------------------------
+
+// −ε̂ at the chosen level, from x̂₀: two numbers an arrow.
+function noiseField(x0) {
+  const logSnr = setup.levels[layer.level.value], a = Math.sqrt(1 / (1 + Math.exp(-logSnr))), s = Math.sqrt(1 / (1 + Math.exp(logSnr)));
+  return x0.map((value, i) => -(setup.fieldAxis[i % 2 ? Math.floor(i / 2 / rows) : (i / 2) % rows] - a * value) / s);
+}
+
+// The arrows that are switched on, the exact ones below: [name, lines, width] each.
+function arrowSets(frame) {
+  const truth = noiseField(exact.subarray(2 * arrows * layer.level.value).subarray(0, 2 * arrows));
+  const longest = lengths(truth).sort()[Math.floor(0.95 * arrows)];
+  const fields = { exact: truth, learned: noiseField(frame.fields[layer.level.value]) };
+  return ["exact", "learned"].filter((name) => layer[name].checked).map((name) => [name, segments(fields[name], longest), name === "exact" ? 2.4 : 1.3]);
+}
+
+function paintWorld(over, toX, toY) {
+  if (resting) return;
+  const frame = frames[position], colour = colours();
+  if (layer.data.checked) paintPoints(over, toX, toY, data, 1.6, colour("data"), 0.45);
+  for (const [name, lines, width] of arrowSets(frame)) paintArrows(over, toX, toY, lines, colour(name), width);
+  if (layer.particles.checked) paintPoints(over, toX, toY, frame.x, 2.3, colour("particles"), 0.85);
+}
+
+function paintLoss(over, toX, toY) {
+  const colour = colours(), shown = frames.slice(0, position + 1);
+  over.setLineDash([5, 4]);
+  paintLines(over, toX, toY, [[0, run.least, run.run.steps, run.least]], colour("data"), 1.5);
+  over.setLineDash([]);
+  if (resting) return;
+  for (const [name, of] of CURVES) {
+    const points = shown.filter((frame) => of(frame) !== null).map((frame) => [frame.index, of(frame)]);
+    paintLines(over, toX, toY, points.slice(1).map((point, i) => [...points[i], ...point]), colour(name), 2);
+  }
+}
+
+const CURVES = [["particles", (frame) => frame.loss, "batches"], ["learned", (frame) => frame.heldOut, "held out"]];
+
+function scaleLoss(frame) {
+  Plotly.relayout(loss.div, { "xaxis.range": [0, run.run.steps], "yaxis.range": [0, 1.1 * Math.max(frame.heldOut, frame.loss ?? 0)] });
+}
+
+function paint() {
+  const logSnr = setup.levels[layer.level.value];
+  $(".caption").innerHTML = `<b>Arrows</b> −ε̂ = −(x − α x̂₀) / σ where λ = ${logSnr}: against the noise that <i style="color:var(--learned)">the network</i> or <i style="color:var(--exact)">the exact denoiser</i> predicts in x. <b>Blue points</b>: what the network makes so far, from the same noise each time.`;
+}
+
+// --- the plots at rest: what the canvas showed, as Plotly traces ---------------------------------------------------
+
+function rest() {
+  if (!loss || !frames.length) return;
+  clearTraces();
+  resting = true;
+  const colour = colours(), frame = frames[position];
+  const marks = (values, name, size, opacity) => ({ ...points(values), mode: "markers", name, marker: { color: colour(name), size, opacity }, hoverinfo: name === "data" ? "skip" : "x+y" });
+  const traces = layer.data.checked ? [marks(data, "data", 3.2, 0.45)] : [];
+  for (const [name, lines, width] of arrowSets(frame)) traces.push({ ...broken(lines.flatMap(headed)), mode: "lines", name, hoverinfo: "skip", line: { color: colour(name), width } });
+  if (layer.particles.checked) traces.push(marks(frame.x, "particles", 4.6, 0.85));
+  Plotly.addTraces(world.div, traces);
+  Plotly.addTraces(loss.div, CURVES.map(([name, of, label]) => ({ x: frames.map(({ index }) => index), y: frames.map(of),
+    mode: "lines", name: label, line: { color: colour(name), width: 2 }, hovertemplate: `batch %{x}: %{y:.3f}<extra>${label}</extra>` })));
+  refresh();
+}
+
+function unrest() {
+  resting = false;
+  clearTraces();
+}
+
+// --- controls ----------------------------------------------------------------------------------------------------
+
+// After a layer has changed: the same picture, drawn anew.
+function show() {
+  if (resting) rest(); else refresh();
+}
+
+$(".rate").value = "10";
+
+// The visitor's network is kept on the server under a name that only this browser knows; it lasts as long as the browser runs.
+if (!document.cookie.split("; ").some((cookie) => cookie.startsWith(`${setup.cookie}=`))) {
+  const name = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const framed = location.protocol === "https:" ? "SameSite=None; Secure; Partitioned" : "SameSite=Lax";
+  document.cookie = `${setup.cookie}=${name}; path=/; ${framed}`;
+}
+
+openPlots(async () => {
+  const axis = { range: [-edge, edge], zeroline: false };
+  world = await plot($(".world"), [], { xaxis: { ...axis, title: { text: "x₁", standoff: 4 }, constrain: "domain" }, showlegend: false,
+    yaxis: { ...axis, title: { text: "x₂", standoff: 4 }, scaleanchor: "x", constrain: "domain" }, margin: { l: 50, r: 10, t: 10, b: 48 } }, paintWorld);
+  loss = await plot($(".loss"), [], { xaxis: { title: { text: "batch", standoff: 4 }, range: [0, 2000] }, showlegend: false,
+    yaxis: { title: { text: "loss", standoff: 4 }, range: [0, 1.1] }, margin: { l: 56, r: 10, t: 10, b: 48 } }, paintLoss);
+  if (frames.length) scaleLoss(frames[0]);
+});
+
+watch("value", () => take(props.value));
+take(props.value);

@@ -1,0 +1,254 @@
+"""Train it yourself: a small network learns the visitor's data while they watch, and then serves in the plane."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch._dynamo  # noqa: F401  # the first optimizer imports it, for seconds: better now than in the engine
+
+from ddpm.checkpoint import CheckpointError
+from ddpm.engine import Engine
+from ddpm.live import (
+    BUDGET,
+    SETTINGS,
+    Frame,
+    Trained,
+    Training,
+    Visit,
+    Visits,
+    Waiting,
+    exact_field,
+    exact_loss,
+    from_file,
+    look,
+    shown_batches,
+    to_file,
+)
+from ddpm.plane import DRAWN, sketch
+from ddpm.scaling import Scaling
+from ddpm.ui.components.pad import pad
+from ddpm.ui.components.train import COOKIE, file, frame, note, player, start
+from ddpm.ui.lesson import QUIET, STREAMING, dropdown, given, slider, stream, write_address
+from ddpm.ui.plane import DATA
+
+INTRODUCTION = f"""
+# Train a network yourself
+A network of 110,000 weights, which knows nothing yet, learns to take the noise off your data while you look on. Watch the
+blue points: first they form a blob where the data is, then its outline, last its details, while the loss hardly falls any
+more: it is the average over all levels of noise, and at most of them nobody could tell where the data was. Then predict *x₀* or *noise* instead of *v*, scale the data in another way, or let few steps T show what was learned.
+
+You have {BUDGET:.0f} seconds of computation, waiting not counted, and the network is yours alone: nobody else sees it, and an hour
+after its last use it is gone from here.
+"""
+
+_NAMES = tuple(SETTINGS)
+
+_PREDICTIONS = {"noise": "the noise ε", "x0": "the clean point x₀", "v": "v = α ε − σ x₀"}
+
+_SCALINGS = {"unit": "to [−1, 1]", "standard": "to mean 0 and variance 1", "none": "not at all"}
+
+_SPENT = f"Your {BUDGET:.0f} seconds of computation are used up. Your network stays with you: use it, download it."
+
+_NOISE = (
+    "A network that predicts the noise says little about x₀ where there is almost nothing else: at λ = −12 its error counts "
+    "σ / α = 400 times in x̂₀. See how many points fly off at the first step, and that predicting x₀ or v mends it."
+)
+
+_numbers = itertools.count()
+
+
+def visitor(request: gr.Request) -> str:
+    """The secret name that the visitor's browser has chosen, on the page where it is needed first; or that of the page."""
+    name = request.cookies.get(COOKIE, "")
+    return name if re.fullmatch("[0-9a-f]{32}", name) else str(request.session_hash)
+
+
+def lesson(engine: Engine, visits: Visits) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built; what visitors train is kept in ``visits``."""
+
+    async def learn(visit: Visit, training: Training, notes: list[str], goes_on: bool = False) -> AsyncIterator[str]:
+        """The messages of a training; it enters the queue of trainings at once and leaves it at the end."""
+        if not visit.budget.left:
+            gr.Warning(_SPENT)
+            return
+        ticket = visits.turns.enter()
+
+        def job() -> Iterator[Frame | Waiting | str | None]:
+            yield from visits.turns.wait(ticket)
+            yield from visit.train(None if goes_on else training)
+            if not visit.budget.left:
+                yield _SPENT
+
+        try:
+            opening = await asyncio.to_thread(_opening, training, notes, goes_on)
+            async with aclosing(stream(engine, job(), _owner(visit), opening, _pack(visit))) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            visits.turns.leave(ticket)
+
+    async def train(
+        data: str, points: str, prediction: str, scaling: str, batches: int, shown_steps: int, request: gr.Request
+    ) -> AsyncIterator[str]:
+        """Streams the training as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        values = (data, points, prediction, scaling, batches, shown_steps)
+        training, notes = Training.from_query(given(_NAMES, values))
+        notes = notes + ([_NOISE] if training.prediction == "noise" else [])
+        async with aclosing(learn(visits.of(visitor(request)), training, notes)) as messages:
+            async for message in messages:
+                yield message
+
+    async def go_on(request: gr.Request) -> AsyncIterator[str]:
+        visit = visits.of(visitor(request))
+        if not visit.apprentice:
+            gr.Warning("There is no training to go on with; press Train.")
+        elif visit.apprentice.finished:
+            gr.Warning(
+                "This training has reached its last batch; for a longer one choose more batches and press Train."
+            )
+        else:
+            async with aclosing(learn(visit, visit.apprentice.training, [], goes_on=True)) as messages:
+                async for message in messages:
+                    yield message
+
+    async def show(visit: Visit, notes: list[str]) -> AsyncIterator[str]:
+        """The messages that show the network that the visitor has."""
+        mine = visit.mine
+        shown = Training(mine.plane.data, mine.plane.points, mine.network.config.prediction)
+        opening = await asyncio.to_thread(_opening, shown, notes, scaling=mine.scaling, batches=mine.batches)
+        job = look(mine, shown.shown_steps)
+        async with aclosing(stream(engine, job, _owner(visit), opening, _pack(visit))) as messages:
+            async for message in messages:
+                yield message
+
+    async def load(path: str, request: gr.Request) -> AsyncIterator[str]:
+        visit = visits.of(visitor(request))
+        try:
+            engine.stop(_owner(visit))
+            visit.mine = await asyncio.to_thread(from_file, Path(path))
+        except CheckpointError as error:
+            gr.Warning(str(error))
+            return
+        finally:
+            Path(path).unlink(missing_ok=True)
+        async with aclosing(show(visit, ["This is the network that you have loaded."])) as messages:
+            async for message in messages:
+                yield message
+
+    async def come_back(request: gr.Request) -> AsyncIterator[str]:
+        visit = visits.find(visitor(request))
+        if visit and visit.mine:
+            async with aclosing(show(visit, ["This is the network that you have from before."])) as messages:
+                async for message in messages:
+                    yield message
+
+    def stop(request: gr.Request) -> None:
+        if visit := visits.find(visitor(request)):
+            engine.stop(_owner(visit))
+
+    def download(request: gr.Request) -> str | dict:
+        visit = visits.find(visitor(request))
+        if not visit or not visit.mine:
+            gr.Warning("There is no network to download yet; press Train.")
+            return gr.skip()
+        return file(to_file(visit.mine), f"{visit.mine.plane.data}.safetensors", next(_numbers))
+
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="ask"):
+        controls: dict[str, gr.components.Component] = {
+            "data": dropdown(Training, "data", "Data", "The shape that the network is to learn.", DATA)
+        }
+        with gr.Column(scale=0, min_width=330):
+            with gr.Row():
+                begin = gr.Button("Train", variant="primary", min_width=90, elem_id="train")
+                halt = gr.Button("Stop", min_width=70, elem_id="stop")
+                further = gr.Button("Continue", min_width=90, elem_id="continue")
+            with gr.Row():
+                take = gr.Button("Download my network", size="sm", min_width=150, elem_id="download")
+                bring = gr.UploadButton("Load a network", size="sm", min_width=150, elem_id="upload")
+    with gr.Row(elem_id="stage"):
+        with gr.Column(scale=3, min_width=320):
+            screen = player()
+        with gr.Column(scale=1, min_width=280, elem_id="settings"):
+            with gr.Column(visible=False, elem_id="drawer") as drawer:
+                controls["points"] = pad()
+            controls |= _settings()
+
+    inputs = [controls[name] for name in _NAMES]
+    streaming = {"outputs": screen, **STREAMING}
+    begin.click(train, inputs, **streaming, api_name="train")
+    further.click(go_on, None, **streaming, api_visibility="private")
+    halt.click(stop, None, None, **QUIET)
+    take.click(download, None, **streaming, api_visibility="private")  # queued: others cannot show a warning
+    bring.upload(load, bring, **streaming, api_visibility="private")
+    changes = [control.change for control in inputs]
+    gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
+    controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **QUIET)
+
+    page = gr.context.Context.root_block
+    page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
+    page.load(come_back, None, **streaming, api_visibility="private")
+
+
+def _owner(visit: Visit) -> str:
+    """The engine's name for the visitor's training: not the secret one, which would stand in the log."""
+    return f"training {id(visit)}"
+
+
+def _opening(
+    training: Training,
+    notes: list[str],
+    goes_on: bool = False,
+    scaling: Scaling | None = None,
+    batches: int | None = None,
+) -> Callable[[int], str]:
+    """The function job number -> the message that opens the player; of a loaded network ``scaling`` and ``batches`` are given."""
+    plane = training.plane
+    least = exact_loss(plane, scaling or training.scale, training.prediction)
+    data, exact = sketch(plane).numpy(), exact_field(plane).numpy()
+    frames = len(shown_batches(training.batches)) if batches is None else 1
+    return lambda job: start(training, job, notes, frames, data, exact, least, goes_on, batches)
+
+
+def _pack(visit: Visit) -> Callable[[Any, int], str]:
+    return lambda shown, job: note(shown, job) if isinstance(shown, str) else frame(shown, job, visit.budget.left)
+
+
+def _settings_of_link(request: gr.Request) -> list[object]:
+    training, _ = Training.from_query(request.query_params)
+    return [asdict(training)[name] for name in _NAMES]
+
+
+def _settings() -> dict[str, gr.components.Component]:
+    return {
+        "prediction": dropdown(
+            Training, "prediction", "The network predicts", "What it is asked about a noisy point.", _PREDICTIONS
+        ),
+        "scaling": dropdown(
+            Training, "scaling", "Scale the data", "What the network sees of its size and place.", _SCALINGS
+        ),
+        "batches": slider(
+            Training, "batches", 100, "Batches", "Of 256 points each; the learning rate falls over the last 30 %."
+        ),
+        "shown_steps": slider(
+            Training, "shown_steps", 1, "Steps T of the pictures", "Of the runs that show what it has learned."
+        ),
+    }
+
+
+def mine(visits: Visits) -> Callable[[gr.Request], Trained | None]:
+    """The function request -> the network that the visitor has trained or loaded, None if there is none."""
+
+    def of(request: gr.Request) -> Trained | None:
+        visit = visits.find(visitor(request))
+        return visit.mine if visit else None
+
+    return of
