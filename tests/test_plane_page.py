@@ -17,6 +17,7 @@ from ddpm.engine import Place
 from ddpm.plane import AXIS, DRAWN, FIELD_AXIS, Plane, decode_points, frames, sketch
 from ddpm.ui.components import plane as player
 from ddpm.ui.components import shared
+from ddpm.ui.experiments import EXPERIMENTS
 
 QUICK = "/plane?count=200&steps=12&seed=3"
 SCRIPT = "".join((Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "plane.js"))
@@ -318,3 +319,28 @@ def test_the_navigation_leads_from_the_first_lesson_to_this_one_and_back(page, s
     page.locator(".world").wait_for()
     finish(page)
     assert page.get_by_role("link", name="Digits").get_attribute("href").rstrip("/") in ("", "..", server)
+
+
+# --- experiments ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_sets_layers_that_there_are_and_says_what_to_look_for(name):
+    layers = (Path(player.__file__).parent / "plane.html").read_text("utf-8")
+    for layer, value in EXPERIMENTS[name].layers.items():
+        (options,) = re.findall(rf'<select name="{layer}">(.*?)</select>', layers, re.DOTALL)
+        assert f'<option value="{value}">' in options
+    assert 2 <= len(re.findall(r"[a-z0-9]\.( |$)", EXPERIMENTS[name].text)) <= 3
+
+
+def test_an_experiment_runs_its_settings_and_layers_in_one_click_and_the_address_has_them(page, server):
+    name = "Too few steps on the checkerboard"
+    job = open_page(page, server + QUICK)["job"]
+    page.locator("#experiment input").click()
+    page.get_by_role("option", name=name).click()
+    wait(page, f"d.job !== '{job}' && d.state === 'finished'")
+    assert page.locator("#look-for").inner_text() == EXPERIMENTS[name].text
+    expected = EXPERIMENTS[name].plane.query()
+    page.wait_for_function("() => new URL(location).searchParams.get('data') === 'checkerboard'")
+    assert {key: query(page)[key] for key in expected if expected[key]} == {k: v for k, v in expected.items() if v}
+    assert query(page)["show_trails"] == "all"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, replace
@@ -16,6 +17,7 @@ from ddpm.scaling import AS_IT_IS
 from ddpm.schedule import alpha_bar, grid
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
+from ddpm.ui.experiments import EXPERIMENTS
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
@@ -130,11 +132,20 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
                 Plane, "direction", "Direction", "Make data, or see how noise destroys it.", _DIRECTIONS
             ),
         }
+        experiment = gr.Dropdown(
+            list(EXPERIMENTS),
+            value=None,
+            label="Experiment",
+            info="Settings worth a look; one click runs them.",
+            elem_id="experiment",
+            min_width=200,
+        )
         with gr.Column(scale=0, min_width=210):
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
                 halt = gr.Button("Stop", min_width=70, elem_id="stop")
             dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
+    look_for = gr.Markdown(visible=False, elem_id="look-for")
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player()
@@ -148,6 +159,16 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
     generate.click(flow, inputs, **streaming, api_name="flow")
     drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
     drawn.then(flow, inputs, **streaming, api_visibility="private")
+    layers = json.dumps({name: dict(chosen.layers) for name, chosen in EXPERIMENTS.items()})
+    chosen = experiment.select(
+        lambda name: [*asdict(EXPERIMENTS[name].plane).values(), gr.Markdown(EXPERIMENTS[name].text, visible=True)],
+        experiment,
+        [*inputs, look_for],
+        js=f"(name) => {{ window.ddpm.choose({layers}[name]); return [name]; }}",
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    chosen.then(flow, inputs, **streaming, api_visibility="private")
     halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [controls["data"].select, controls["schedule"].select, controls["points"].input]
