@@ -65,6 +65,12 @@ class Run(Settings):
         return settings(_MODEL.nearest(str(given.get("model"))) or cls.model)
 
     @property
+    def rows_each(self) -> int:
+        """How many times the network is asked about each picture."""
+        asks = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
+        return asks * (2 if self.guidance and self.label != ANY else 1)
+
+    @property
     def labels(self) -> tuple[int, ...]:
         """The class index of each sample; the number of classes stands for "no label"."""
         classes = MODELS[self.model]

@@ -13,6 +13,7 @@ from ddpm.engine import Frame, Place
 from ddpm.run import Run, shown
 from ddpm.ui.components import player, shared
 from ddpm.ui.components.player import VALUE_SCALE
+from ddpm.ui.pictures import within_share
 
 SHAPE = (1, 3, 2)
 random = np.random.default_rng(0)
@@ -129,3 +130,12 @@ def test_the_player_is_set_up_with_all_that_the_script_reads():
     assert setup["shape"] == list(SHAPE)
     assert setup["scale"] == VALUE_SCALE
     assert [trace["name"] for trace in setup["plane"]["data"]] == ["a", "b"]
+
+
+def test_a_run_beyond_a_visitors_share_gets_fewer_pictures_and_the_reason():
+    run, notes = within_share(Run(count=25, steps=1000, guidance=2.0), ["Before."])
+    assert run == Run(count=12, steps=1000, guidance=2.0)
+    assert notes[0] == "Before."
+    for part in ("50,000", "25,000", "12 are computed"):
+        assert part in notes[1]
+    assert within_share(Run(count=25, steps=1000), []) == (Run(count=25, steps=1000), [])

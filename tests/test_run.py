@@ -289,3 +289,22 @@ def test_a_class_of_another_model_is_refused_and_in_a_link_corrected():
 
 def test_a_link_may_name_its_model():
     assert Run.from_query({"steps": "5", "model": "cifar10"}) == (Run(model="cifar10", steps=5), [])
+
+
+class Counting(torch.nn.Module):
+    """Answers 0 and counts the rows that it is asked about."""
+
+    config = UNetConfig(shape=(1, 4, 4), num_classes=10, channels=(8, 8), blocks=(1, 1))
+    rows = 0
+
+    def forward(self, x, log_snr, label):
+        self.rows += len(x)
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("label", "guidance"), [("each", 0.0), ("3", 2.0), ("any", 2.0)])
+def test_a_run_knows_how_often_it_asks_the_network(sampler, label, guidance):
+    run, network = Run(label=label, count=3, steps=5, sampler=sampler, guidance=guidance), Counting()
+    pictures(run, network)
+    assert network.rows == run.count * run.rows_each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import gradio as gr
@@ -48,6 +48,9 @@ The same process as for the digits, with three colours a pixel and a larger netw
     ),
 }
 
+MOST_ROWS = 25_000
+"""How many times one run on the page may ask the network about a picture: 25 pictures at T = 1000, without guidance."""
+
 _NAMES = tuple(field.name for field in fields(Run) if field.name != "model")
 """The settings with a control, in the order in which handlers take them."""
 
@@ -66,7 +69,7 @@ def lesson(engine: Engine, model: str, network: nn.Module, cloud: Projection) ->
         run, notes = Run.from_query({**query, "model": model})
         if (asked := query.get("model", model)) != model:
             notes = [f"model = {str(asked)[:40]}: this page draws with {model}; other pages have the others.", *notes]
-        return run, notes
+        return within_share(run, notes)
 
     def messages_of(run: Run, notes: list[str], owner: str | None) -> AsyncIterator[str]:
         notes = notes + _advice(run)
@@ -131,6 +134,16 @@ def lesson(engine: Engine, model: str, network: nn.Module, cloud: Projection) ->
     page = gr.context.Context.root_block
     page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
     page.load(open_link, None, **streaming, api_visibility="private")
+
+
+def within_share(run: Run, notes: list[str]) -> tuple[Run, list[str]]:
+    """``run`` with as few pictures as a visitor's share of the machine allows, and one sentence more if that is fewer."""
+    affordable = MOST_ROWS // run.rows_each
+    if run.count <= affordable:
+        return run, notes
+    asked = f"{run.count} pictures at {run.steps} steps with these settings ask the network {run.count * run.rows_each:,} times"
+    reason = f"a run may ask {MOST_ROWS:,} times, so that every visitor gets a turn"
+    return replace(run, count=affordable), [*notes, f"{asked}; {reason}: {affordable} are computed."]
 
 
 def _advice(run: Run) -> list[str]:
