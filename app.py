@@ -1,6 +1,7 @@
 """The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where).
 
-DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster).
+DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster), DDPM_JOBS how many visitors'
+runs are under way at once (default: 32); further ones wait.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
 
-from ddpm.backend import BackendError, fast
-from ddpm.checkpoint import CheckpointError, load_network, load_projection
-from ddpm.engine import Engine
+from ddpm.backend import fast
+from ddpm.checkpoint import load_network, load_projection
+from ddpm.engine import MOST_JOBS, Engine
 from ddpm.line import NETWORK
 from ddpm.live import Visits
 from ddpm.plane import NETWORKS
@@ -63,7 +64,7 @@ def build_app() -> gr.Blocks:
     networks = {model: fast(load_network(CHECKPOINTS / f"{model}.safetensors").network, backend) for model in PAGES}
     clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
     toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
-    engine, visits = Engine(), Visits()
+    engine, visits = Engine(most=_jobs()), Visits()
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
     for model, (name, path) in PAGES.items():
         with app.route(name, path) if path else app:
@@ -81,10 +82,17 @@ def build_app() -> gr.Blocks:
     return app
 
 
+def _jobs() -> int:
+    text = os.environ.get("DDPM_JOBS") or str(MOST_JOBS)
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"DDPM_JOBS is {text!r}; it must be a whole number of at least 1.")
+    return int(text)
+
+
 def main() -> None:
     try:
         page = build_app()
-    except (CheckpointError, BackendError, FileNotFoundError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
     page.queue(max_size=64).launch(
         max_threads=64,
