@@ -147,7 +147,10 @@ class Plane(Scheduled):
         if asked != DRAWN or points:
             return super().from_query(query)
         plane, notes = super().from_query({name: value for name, value in query.items() if name != "data"})
-        return plane, [*notes, f"data = {DRAWN}: there is no point yet, so {plane.data} is used."]
+        return plane, [
+            *notes,
+            f"Nothing is drawn yet, so the data is {plane.data}: draw in the box, or start with a shape.",
+        ]
 
 
 # --- data and what is known of it in closed form ----------------------------------------------------------------------

@@ -126,7 +126,7 @@ def test_drawn_data_without_a_point_is_refused_and_in_a_link_becomes_the_default
     for points in ({}, {"points": ""}, {"points": "?"}):
         plane, notes = Plane.from_query({"data": DRAWN, "steps": "5", **points})
         assert plane == Plane(steps=5)
-        assert "no point" in notes[-1]
+        assert "Nothing is drawn" in notes[-1]
 
 
 def test_a_drawing_is_shown_as_it_is():

@@ -304,7 +304,7 @@ def test_a_drawing_travels_in_the_link(page, server):
 def test_clearing_the_pad_takes_the_default_data_and_says_so(page, server):
     open_page(page, f"{server}{QUICK}&data=drawn&points={TRIANGLE}")
     page.get_by_role("button", name="clear").click()
-    page.get_by_text("there is no point yet").wait_for()
+    page.get_by_text("Nothing is drawn yet").wait_for()
 
 
 def test_the_lesson_fits_a_phone(phone, server):

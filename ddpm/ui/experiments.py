@@ -19,7 +19,7 @@ class Experiment:
     layers: Mapping[str, str] = field(default_factory=dict)
 
 
-_PATHS = {"trails": "all", "arrows": "none", "contours": "none"}
+_PATHS = {"trails": "all", "arrows": "none", "contours": "none", "of": "learned"}
 _FIELD = {"trails": "clicked", "arrows": "noise", "contours": "none", "of": "learned"}
 _FEW = encode_points(TOYS["moons"](24, seeded(5)))
 
@@ -39,10 +39,10 @@ EXPERIMENTS = {
     ),
     "A constant β that never reaches noise": Experiment(
         Plane(schedule="constant", c=0.5),
-        "At t = T, 61 % of the signal is still there: p_t, the contours, is narrower and flatter than the round cloud "
-        "of noise that the particles start from. Go through the steps to see that they never quite catch up with it, "
+        "At t = T, 61 % of the signal is still there: p_t, the contours, is wider than tall, and the particles start "
+        "from a round cloud of noise. Go through the steps to see that they never quite catch up with it, "
         "then raise c to 5.",
-        {"contours": "exact", "trails": "none", "arrows": "none"},
+        {"contours": "exact", "trails": "none", "arrows": "none", "of": "learned"},
     ),
     "DDIM, smooth paths": Experiment(
         Plane(steps=50, count=300),

@@ -33,7 +33,7 @@ from ddpm.ui.lesson import (
 INTRODUCTION = """
 # How noise splits into two humps
 Numbers x begin as pure noise on the left and end on the right, spread like the data: two Gaussians, one
-twice as heavy as the other. Watch when a path makes up its mind, and that hardly any changes it later. Move the modes, and
+twice as heavy as the other. Watch when a path makes up its mind, and that hardly one changes it later. Move the modes, and
 see the exact answer follow at once, while the network goes on believing in those that it has learned.
 """
 
@@ -178,7 +178,7 @@ def _settings() -> dict[str, gr.components.Component]:
         "std": slider(Line, "std", 0.05, "Standard deviation σ", "The width of both."),
         "denoiser": moved_by(Line),
         "count": slider(Line, "count", 100, "Samples", "More make the histogram finer."),
-        "steps": slider(Line, "steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
+        "steps": slider(Line, "steps", 1, "Steps T", "From noise to data: fewer are faster, more are more accurate."),
         **schedule(Line),
         "sampler": dropdown(Line, "sampler", "Sampler", "How one step follows from x̂₀.", SAMPLER_NAMES),
         "eta": slider(

@@ -31,8 +31,8 @@ TEXTS = {
     "mnist": Texts(
         """
 # How a diffusion model draws a digit
-A network looks at noise and says which clean picture it might hide (x̂₀). The process takes a small step towards that
-picture, and asks again: T times, until no noise is left. Every step below is computed for you now.
+A network looks at noise and says which clean picture it might hide (x̂₀). The process takes a step towards that picture,
+and asks again: T times, until no noise is left. Nothing is prepared: what you see was computed when you asked for it.
 """,
         "Digit",
         "Which digit the network is asked for.",
@@ -156,7 +156,7 @@ def _advice(run: Run) -> list[str]:
     if run.schedule == "constant":
         notes.append(
             "The constant schedule never reaches pure noise: at t = T, ᾱ = 0.7 % of the signal should be left, "
-            "but the run starts from noise without any. See what that costs."
+            "but the run starts from pure noise. See what that costs."
         )
     return notes
 
@@ -176,7 +176,7 @@ def _settings() -> dict[str, gr.components.Component]:
 
     return {
         "count": slider("count", 1, "How many", "Pictures computed side by side."),
-        "steps": slider("steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
+        "steps": slider("steps", 1, "Steps T", "From noise to data: fewer are faster, more are more accurate."),
         "schedule": gr.Dropdown(
             list(SCHEDULES),
             value=Run.schedule,

@@ -39,7 +39,7 @@ from ddpm.ui.lesson import (
 INTRODUCTION = """
 # How noise flows into a shape
 Each blue dot starts as pure noise and follows the arrows, which a network of 300,000 weights has learned, until it lies
-on the data. Watch when the shape appears: late, once the noise is about as small as its details. Set "from" to
+on the data (unless you choose another under "Moved by"). Watch when the shape appears: late, once the noise is about as small as its details. Set "from" to
 *both* to see the true arrows beside the learned ones: they differ most where there is no data to learn from.
 """
 
@@ -197,7 +197,7 @@ def _settings_of_link(request: gr.Request) -> list[object]:
 def _advice(plane: Plane, mine: Trained | None) -> list[str]:
     """What a visitor should know of the settings chosen, of which ``mine`` is the network if it is the visitor's own."""
     notes = []
-    if plane.data == DRAWN and not mine:
+    if plane.data == DRAWN and not mine and plane.denoiser != "exact":
         notes.append(
             "No network has been trained on your drawing, so the exact denoiser of its points moves the particles: "
             "it knows the drawing by heart, and the particles end on its points, give or take 0.03."
@@ -212,7 +212,7 @@ def _advice(plane: Plane, mine: Trained | None) -> list[str]:
     if (left := float(alpha_bar(grid(plane.curve, 1)[0]))) > 1e-3:
         notes.append(
             f"This schedule never reaches pure noise: at t = T, ᾱ = {left:.1%} of the signal's variance is left, but "
-            "the particles start from noise without any. See what that costs."
+            "the particles start from pure noise. See what that costs."
         )
     return notes
 
@@ -223,7 +223,7 @@ def _settings() -> dict[str, gr.components.Component]:
             Plane, "What predicts x̂₀: the network, the exact formula, or a network that you have trained."
         ),
         "count": slider(Plane, "count", 100, "Particles", "More fill the shape, fewer are easier to follow."),
-        "steps": slider(Plane, "steps", 1, "Steps T", "From noise to data: few are fast, many are fine."),
+        "steps": slider(Plane, "steps", 1, "Steps T", "From noise to data: fewer are faster, more are more accurate."),
         **schedule(Plane),
         "sampler": dropdown(Plane, "sampler", "Sampler", "How one step follows from x̂₀.", SAMPLER_NAMES),
         "eta": slider(

@@ -41,9 +41,9 @@ from ddpm.ui.plane import DATA
 
 INTRODUCTION = f"""
 # Train a network yourself
-A network of 110,000 weights, which knows nothing yet, learns to take the noise off your data while you look on. Watch the
+A network of 110,000 weights, which knows nothing yet, learns to remove noise from your data while you watch. Watch the
 blue points: first they form a blob where the data is, then its outline, last its details, while the loss hardly falls any
-more: it is the average over all levels of noise, and at most of them nobody could tell where the data was. Then predict *x₀* or *noise* instead of *v*, scale the data in another way, or let few steps T show what was learned.
+more: it is the average over all levels of noise, and at most of them even the exact answer is uncertain. Then predict *x₀* or *noise* instead of *v*, scale the data in another way, or let few steps T show what was learned.
 
 You have {BUDGET:.0f} seconds of computation, waiting not counted, and the network is yours alone: nobody else sees it, and an hour
 after its last use it is gone from here.

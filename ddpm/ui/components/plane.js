@@ -11,6 +11,7 @@ const FIELDS = {
 
 let world = null, quality = null, resting = false, space = false;
 let data = new Int16Array(0), followed = new Set();
+let wantedOf = null; // what the arrows were asked to be of, while there is no network to take them from
 
 // --- messages ----------------------------------------------------------------------------------------------------
 
@@ -19,7 +20,8 @@ function begin(bytes, stood) {
   data = new Int16Array(bytes.buffer);
   followed = new Set([...followed].filter((i) => i < run.particles));
   for (const option of layer.of.options) option.disabled = !run.learned && option.value !== "exact";
-  if (!run.learned) layer.of.value = "exact";
+  if (!run.learned) [wantedOf, layer.of.value] = [wantedOf ?? layer.of.value, "exact"];
+  else if (wantedOf) [wantedOf, layer.of.value] = [null, wantedOf];
   const forward = run.run.direction !== "generate" && run.particles > 0;
   [$(".from").textContent, $(".to").textContent] = forward ? ["data", "noise"] : ["noise", "data"];
   if (quality) Plotly.relayout(quality.div, { "xaxis.range": qualityRange() });

@@ -105,8 +105,10 @@ function paintPlane(over, toX, toY) {
     over.stroke();
     const left = (i % run.columns) * (width + 1), top = Math.floor(i / run.columns) * (height + 1);
     const x = toX(frames[position][key][2 * i]) - side / 2, y = toY(frames[position][key][2 * i + 1]) - side / 2;
+    over.globalAlpha = key === "path" ? Math.max(0.35, frames[position].alphaBar) : 1; // noise would hide the paths
     over.fillRect(x - 2, y - 2, side + 4, side + 4);
     over.drawImage(pictures, left, top, width, height, x, y, side, side);
+    over.globalAlpha = 1;
   });
 }
 
