@@ -20,7 +20,9 @@ from ddpm.ui.components import shared
 from ddpm.ui.experiments import EXPERIMENTS
 
 QUICK = "/plane?count=200&steps=12&seed=3"
-SCRIPT = "".join((Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "plane.js"))
+SCRIPT = "".join(
+    (Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "drawing.js", "plane.js")
+)
 NAMES = "() => document.querySelector('.world').data.map(trace => trace.name)"
 RANGE = "() => document.querySelector('.world')._fullLayout.xaxis.range"
 LAYER = ".layers [name={}]"
@@ -39,7 +41,7 @@ def sent():
     """The messages of a run with a drawing, and the frames that they were made of."""
     plane = Plane(data=DRAWN, points=TRIANGLE, count=100, steps=3)
     made = [frame for frame in frames(plane, None) if frame is not None]
-    start = player.start(plane, 7, ["A | note."], True, sketch(plane).numpy())
+    start = player.start(plane, 7, ["A | note."], True, sketch(plane).numpy(), False)
     return plane, parts(start), made, [parts(player.frame(frame, 7)) for frame in made]
 
 
