@@ -49,6 +49,11 @@ NO_ETA = "η belongs to the sampler DDIM … DDPM; the one chosen has none."
 
 DICE = Path(__file__).parent / "components" / "dice.svg"
 
+_SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
+  event.preventDefault();  // the page's base address would make it another page
+  document.querySelector("#settings").scrollIntoView({ behavior: "smooth" });
+});"""
+
 _jobs = itertools.count()
 
 
@@ -58,6 +63,12 @@ def write_address(names: Sequence[str]) -> str:
   const names = {json.dumps(names)};
   window.ddpm?.changed(Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""])));
 }}"""
+
+
+def to_settings() -> gr.HTML:
+    """A link to the settings, for phones, where they stand below the plots."""
+    link = '<a href="#settings">all settings ↓</a>'
+    return gr.HTML(link, elem_id="to-settings", js_on_load=_SCROLL_TO_SETTINGS)
 
 
 def slider(kind: type[Settings], name: str, step: float, label: str, info: str, visible: bool = True) -> gr.Slider:

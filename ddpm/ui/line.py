@@ -27,6 +27,7 @@ from ddpm.ui.lesson import (
     schedule,
     slider,
     stream,
+    to_settings,
     write_address,
 )
 
@@ -115,6 +116,7 @@ def lesson(engine: Engine, network: nn.Module) -> None:
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
                 halt = gr.Button("Stop", min_width=70, elem_id="stop")
             dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
+            to_settings()
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player()

@@ -15,7 +15,7 @@ from ddpm.engine import Engine, frames
 from ddpm.run import ANY, EACH, MODELS, Run, settings
 from ddpm.schedule import SCHEDULES
 from ddpm.ui.components.player import frame, player, start
-from ddpm.ui.lesson import DICE, DRAW_SEED, NO_ETA, SAMPLER_NAMES, STREAMING, given, stream, write_address
+from ddpm.ui.lesson import DICE, DRAW_SEED, NO_ETA, SAMPLER_NAMES, STREAMING, given, stream, to_settings, write_address
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,6 @@ MOST_ROWS = 25_000
 
 _NAMES = tuple(field.name for field in fields(Run) if field.name != "model")
 """The settings with a control, in the order in which handlers take them."""
-
-_SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
-  event.preventDefault();  // the page's base address would make it another page
-  document.querySelector("#settings").scrollIntoView({ behavior: "smooth" });
-});"""
 
 
 def lesson(engine: Engine, model: str, network: nn.Module, cloud: Projection) -> None:
@@ -111,7 +106,7 @@ def lesson(engine: Engine, model: str, network: nn.Module, cloud: Projection) ->
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
                 halt = gr.Button("Stop", min_width=70, elem_id="stop")
             dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
-            gr.HTML('<a href="#settings">all settings ↓</a>', elem_id="to-settings", js_on_load=_SCROLL_TO_SETTINGS)
+            to_settings()
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player(cloud, network.config.shape)

@@ -33,6 +33,7 @@ from ddpm.ui.lesson import (
     schedule,
     slider,
     stream,
+    to_settings,
     write_address,
 )
 
@@ -145,6 +146,7 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
                 halt = gr.Button("Stop", min_width=70, elem_id="stop")
             dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
+            to_settings()
     look_for = gr.Markdown(visible=False, elem_id="look-for")
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
