@@ -33,7 +33,7 @@ class Page(NamedTuple):
     path: str
 
 
-PAGES = {"mnist": Page("Digits", "")}
+PAGES = {"mnist": Page("Digits", ""), "cifar10": Page("Colour pictures", "colour")}
 """By the model that draws on it."""
 
 LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")

@@ -28,9 +28,9 @@ CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 QUICK = "/?count=2&steps=5&seed=3"
 LONG = "/?count=25&steps=1000"
 
-GREY = """name => { const c = document.querySelector(`canvas.${name}`);
+COLOURS = """name => { const c = document.querySelector(`canvas.${name}`);
   const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
-  return [c.height, c.width, ...d.filter((_, i) => i % 4 === 0)]; }"""
+  return [c.height, c.width, ...d.filter((_, i) => i % 4 < 3)]; }"""
 WATCH = """() => { window.seen = []; const player = document.querySelector('.player');
   new MutationObserver(() => window.seen.push([player.dataset.state, Number(player.dataset.position),
     document.querySelector('.step').textContent, document.querySelector('canvas.x').toDataURL()]))
@@ -46,20 +46,26 @@ def generate(page, button="#generate"):
     return finish(page)
 
 
+def coloured(page, name="x"):
+    """The canvas as an image (height, width, 3)."""
+    height, width, *values = page.evaluate(COLOURS, name)
+    return np.array(values).reshape(height, width, 3)
+
+
 def grey(page, name="x"):
     """The canvas as a grey image (height, width)."""
-    height, width, *values = page.evaluate(GREY, name)
-    return np.array(values).reshape(height, width)
+    return coloured(page, name)[..., 0]
 
 
 def expected(run):
-    """The grid that the page should show of ``run``: its pictures as on the canvas, gaps 0."""
-    *_, last = perform(run, load_network(CHECKPOINTS / "mnist.safetensors").network)
-    pictures, across = to_uint8(last.x)[:, 0].numpy(), columns(run.count)
-    grid = np.zeros((-(-run.count // across) * 29 - 1, across * 29 - 1), int)
+    """The grid that the page should show of ``run`` (height, width, C): its pictures as on the canvas, gaps 0."""
+    *_, last = perform(run, load_network(CHECKPOINTS / f"{run.model}.safetensors").network)
+    pictures, across = to_uint8(last.x).permute(0, 2, 3, 1).numpy(), columns(run.count)
+    _, side, _, channels = pictures.shape
+    grid = np.zeros((-(-run.count // across) * (side + 1) - 1, across * (side + 1) - 1, channels), int)
     for i, picture in enumerate(pictures):
-        top, left = i // across * 29, i % across * 29
-        grid[top : top + 28, left : left + 28] = picture
+        top, left = i // across * (side + 1), i % across * (side + 1)
+        grid[top : top + side, left : left + side] = picture
     return grid
 
 
@@ -76,7 +82,7 @@ def test_the_page_runs_by_itself_and_ends_with_the_clean_pictures(page, server):
 def test_the_pictures_are_those_that_the_library_computes(page, server):
     open_page(page, f"{server}/?label=7&count=3&steps=8&schedule=linear&eta=0.5&guidance=1.5&seed=11")
     run = Run(label="7", count=3, steps=8, schedule="linear", eta=0.5, guidance=1.5, seed=11)
-    assert np.abs(grey(page) - expected(run)).max() <= 2
+    assert np.abs(coloured(page) - expected(run)).max() <= 2
 
 
 def test_a_long_run_shows_a_hundred_steps_with_the_first_and_the_last(page, server):
@@ -228,8 +234,22 @@ def test_two_visitors_at_once_each_get_their_own_run(page, context, server):
     other.goto(f"{server}/?label=8&count=3&steps=30&seed=2")
     finish(page)
     finish(other)
-    assert np.abs(grey(page) - expected(Run(label="1", count=2, steps=30, seed=1))).max() <= 2
-    assert np.abs(grey(other) - expected(Run(label="8", count=3, steps=30, seed=2))).max() <= 2
+    assert np.abs(coloured(page) - expected(Run(label="1", count=2, steps=30, seed=1))).max() <= 2
+    assert np.abs(coloured(other) - expected(Run(label="8", count=3, steps=30, seed=2))).max() <= 2
+
+
+def test_the_colour_page_draws_one_of_each_kind_as_the_command_line_does(page, server):
+    open_page(page, f"{server}/colour?steps=3&seed=4")
+    run = Run(model="cifar10", steps=3, seed=4)
+    assert query(page) == run.query()
+    assert np.abs(coloured(page) - expected(run)).max() <= 2
+    assert page.get_by_role("radio", name="frog").count() == 1
+
+
+def test_a_link_for_another_model_is_corrected_and_said(page, server):
+    open_page(page, f"{server}/colour?model=mnist&label=7&count=1&steps=2")
+    assert query(page) == Run(model="cifar10", count=1, steps=2).query()
+    assert [note.split(" = ")[0] for note in page.locator(".notes div").all_inner_texts()] == ["model", "label"]
 
 
 class Gate(nn.Module):

@@ -18,7 +18,8 @@ from ddpm.sampling import sample
 from ddpm.schedule import Cosine, Polynomial, grid
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
-MOST_FLOPS = 0.5e9
+MOST_FLOPS = {"mnist": 0.5e9, "cifar10": 1.5e9}
+MOST_BYTES = 20e6
 
 
 def load(name: str) -> torch.nn.Module:
@@ -30,11 +31,13 @@ def samples(name: str, setting: Setting) -> tuple[torch.Tensor, torch.Tensor]:
     return generate(load(name), setting, seed=1, batch=setting.samples)
 
 
-def test_a_forward_of_the_mnist_network_stays_within_its_budget():
-    network = load("mnist")
+@pytest.mark.parametrize("name", MOST_FLOPS)
+def test_an_image_network_stays_within_its_budget(name):
+    network = load(name)
+    assert (CHECKPOINTS / f"{name}.safetensors").stat().st_size <= MOST_BYTES
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, *network.config.shape), torch.zeros(1), torch.zeros(1, dtype=torch.long))
-    assert 0 < counter.get_total_flops() <= MOST_FLOPS
+    assert 0 < counter.get_total_flops() <= MOST_FLOPS[name]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "polynomial"])
@@ -44,9 +47,10 @@ def test_the_mnist_network_draws_the_digits_asked_for_under_any_schedule(schedul
     assert agreement(found, asked) >= 0.9
 
 
-def test_the_projection_has_unit_axes_of_the_size_of_the_networks_images():
-    axes = torch.from_numpy(load_projection(CHECKPOINTS / "mnist-projection.safetensors").axes)
-    assert axes.shape[1] == torch.zeros(load("mnist").config.shape).numel()
+@pytest.mark.parametrize("name", MOST_FLOPS)
+def test_the_projection_has_unit_axes_of_the_size_of_the_networks_images(name):
+    axes = torch.from_numpy(load_projection(CHECKPOINTS / f"{name}-projection.safetensors").axes)
+    assert axes.shape[1] == torch.zeros(load(name).config.shape).numel()
     torch.testing.assert_close(axes @ axes.T, torch.eye(2), atol=1e-5, rtol=0)
 
 
