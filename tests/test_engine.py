@@ -249,14 +249,15 @@ def test_a_run_in_company_gives_the_pictures_it_gives_alone(network, batch):
 
 
 class Counting(Gate):
-    """Keeps the number of rows of each call."""
+    """Keeps the number of rows of each call, and their labels."""
 
     def __init__(self):
         super().__init__(shut=True)
-        self.rows = []
+        self.rows, self.labels = [], []
 
     def forward(self, x, log_snr, label):
         self.rows.append(len(x))
+        self.labels.append(label.tolist())
         return super().forward(x, log_snr, label)
 
 
@@ -287,13 +288,15 @@ def test_a_run_larger_than_the_batch_is_computed_in_parts():
 def test_a_small_run_beside_a_large_one_gets_as_many_rows():
     async def scenario():
         network, engine = Counting(), Engine(batch=4)
-        large = submit(engine, network, Run(count=25, steps=100), "large")
-        small = submit(engine, network, Run(count=1, steps=8), "small")
+        large = submit(engine, network, Run(label="1", count=25, steps=100), "large")
+        small = submit(engine, network, Run(label="7", count=1, steps=8), "small")
         network.open()
         await frames_of(small)
         engine.drop(large)
-        computed = sum(network.rows)
-        assert computed <= 2 * 8 + 2 * 25
+        last = max(call for call, labels in enumerate(network.labels) if 7 in labels)
+        before = [label for labels in network.labels[: last + 1] for label in labels]
+        assert before.count(7) == 8
+        assert before.count(1) <= 8 + 25 + 4 * 2  # what it had before, a step of its own, and the rest of two batches
 
     asyncio.run(scenario())
 

@@ -74,7 +74,7 @@ def test_drawn_data_without_a_point_is_refused_and_in_a_link_becomes_the_default
         Training(data=DRAWN)
     training, notes = Training.from_query({"data": DRAWN, "batches": "300"})
     assert training == Training(batches=300)
-    assert len(notes) == 1 and "no point" in notes[0]
+    assert len(notes) == 1 and "Nothing is drawn" in notes[0]
 
 
 # --- training -------------------------------------------------------------------------------------------------------
