@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,11 +26,11 @@ class Guided:
     guidance: float = 0.0
     clip: bool = False
 
-    @property
+    @cached_property
     def no_label(self) -> Tensor:
         return torch.full_like(self.label, self.config.num_classes)
 
-    @property
+    @cached_property
     def doubled(self) -> bool:
         """Whether the network is asked about every row twice, with its label and without."""
         return self.guidance != 0 and not torch.equal(self.label, self.no_label)
@@ -51,11 +52,14 @@ class Guided:
             x0 = to_x0(x, output, log_snr)
         return x0.clamp(-1, 1) if self.clip else x0
 
+    def denoiser(self, network: Network) -> Denoise:
+        """x (B, *D) and log_snr (B,) or () to x̂0 (B, *D), by asking ``network``."""
+        return lambda x, log_snr: self.x0(x, log_snr, network(*self.rows(x, log_snr)))
+
 
 def denoiser(network: Network, label: Tensor, guidance: float = 0.0, clip: bool = False) -> Denoise:
     """The denoiser of ``network``, called as ``Guided`` says, for the labels (B,) int64 of a batch."""
-    guided = Guided(network.config, label, guidance, clip)
-    return lambda x, log_snr: guided.x0(x, log_snr, network(*guided.rows(x, log_snr)))
+    return Guided(network.config, label, guidance, clip).denoiser(network)
 
 
 def unlabelled(network: Network) -> Denoise:

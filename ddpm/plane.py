@@ -113,7 +113,8 @@ class Plane(Scheduled):
 
     ``direction`` is "generate", or the forward process as a "chain" or in one "jump". ``denoiser`` moves the particles:
     the "learned" one, the "exact" one, or "mine", the visitor's own network; for ``drawn`` data none is shipped. s, p,
-    reach and c belong to a schedule each. Raises ValueError, in one sentence, for a setting that is not allowed, and for drawn data without a point.
+    reach and c belong to a schedule each. Raises ValueError, in one sentence, for a setting that is not allowed, and for
+    drawn data without a point.
     """
 
     data: str = "moons"

@@ -90,7 +90,7 @@ def begin(run: Run, config: UNetConfig) -> tuple[Path, Guided]:
 def perform(run: Run, network: Network) -> Iterator[Step]:
     """The T + 1 states of ``run`` on ``network``, each with x and x0 of shape (count, *D)."""
     path, guided = begin(run, network.config)
-    return follow(path, lambda x, log_snr: guided.x0(x, log_snr, network(*guided.rows(x, log_snr))))
+    return follow(path, guided.denoiser(network))
 
 
 def shown(steps: int, most: int = 100) -> frozenset[int]:

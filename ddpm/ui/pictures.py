@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import gradio as gr
-from torch import nn
 
 from ddpm.data import Projection
 from ddpm.engine import Engine, frames
+from ddpm.process import Network
 from ddpm.run import ANY, EACH, MODELS, Run, settings
 from ddpm.schedule import SCHEDULES
 from ddpm.ui.components.player import frame, player, start
@@ -56,7 +56,7 @@ _NAMES = tuple(field.name for field in fields(Run) if field.name != "model")
 """The settings with a control, in the order in which handlers take them."""
 
 
-def lesson(engine: Engine, model: str, network: nn.Module, cloud: Projection) -> None:
+def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> None:
     """Adds the lesson on ``model`` to the page of the ``gr.Blocks`` being built."""
     texts = TEXTS[model]
 
