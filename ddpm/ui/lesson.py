@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -63,6 +63,60 @@ def write_address(names: Sequence[str]) -> str:
   const names = {json.dumps(names)};
   window.ddpm?.changed(Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""])));
 }}"""
+
+
+class Buttons(NamedTuple):
+    """What starts and ends a run."""
+
+    generate: gr.Button
+    halt: gr.Button
+    dice: gr.Button
+
+
+def buttons() -> Buttons:
+    """The buttons of a lesson, in a column of their own, with the link to the settings."""
+    with gr.Column(scale=0, min_width=210):
+        with gr.Row():
+            generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
+            halt = gr.Button("Stop", min_width=70, elem_id="stop")
+        dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
+        to_settings()
+    return Buttons(generate, halt, dice)
+
+
+def connect(
+    engine: Engine,
+    pressed: Buttons,
+    controls: Mapping[str, gr.components.Component],
+    screen: gr.HTML,
+    run: Callable[..., AsyncIterator[str]],
+    open_link: Callable[[gr.Request], AsyncIterator[str]],
+    read: Callable[[Mapping[str, Any]], tuple[Settings, list[str]]],
+    api_name: str,
+) -> None:
+    """Lets the buttons start ``run`` on the ``controls`` and end it, the address follow them, and a link set them.
+
+    ``controls`` stand in the order of ``run``'s arguments, ``read`` makes the settings of a link's query.
+    """
+    names, inputs = list(controls), list(controls.values())
+    streaming = {"outputs": screen, **STREAMING}
+
+    def stop(request: gr.Request) -> None:
+        engine.stop(request.session_hash)
+
+    def settings_of_link(request: gr.Request) -> list[object]:
+        settings, _ = read(dict(request.query_params))
+        return [getattr(settings, name) for name in names]
+
+    pressed.generate.click(run, inputs, **streaming, api_name=api_name)
+    drawn = pressed.dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
+    drawn.then(run, inputs, **streaming, api_visibility="private")
+    pressed.halt.click(stop, None, None, **QUIET)
+    changes = [control.change for control in inputs]
+    gr.on(changes, None, inputs, None, js=write_address(names), show_progress="hidden", api_visibility="private")
+    page = gr.context.Context.root_block
+    page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
+    page.load(open_link, None, **streaming, api_visibility="private")
 
 
 def to_settings() -> gr.HTML:

@@ -14,12 +14,12 @@ from ddpm.engine import Engine
 from ddpm.line import SETTINGS, Line, frames
 from ddpm.ui.components.line import frame, player, start
 from ddpm.ui.lesson import (
-    DICE,
-    DRAW_SEED,
     NO_ETA,
     PARAMETERS,
     SAMPLER_NAMES,
     STREAMING,
+    buttons,
+    connect,
     dropdown,
     follow_schedule,
     given,
@@ -27,8 +27,6 @@ from ddpm.ui.lesson import (
     schedule,
     slider,
     stream,
-    to_settings,
-    write_address,
 )
 
 INTRODUCTION = """
@@ -99,9 +97,6 @@ def lesson(engine: Engine, network: nn.Module) -> None:
             async for message in messages:
                 yield message
 
-    def stop(request: gr.Request) -> None:
-        engine.stop(request.session_hash)
-
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         with gr.Column(min_width=260):
@@ -111,23 +106,17 @@ def lesson(engine: Engine, network: nn.Module) -> None:
                     name: gr.Button(label, size="sm", min_width=150, elem_id=name)
                     for name, (label, _) in _FIGURES.items()
                 }
-        with gr.Column(scale=0, min_width=210):
-            with gr.Row():
-                generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
-                halt = gr.Button("Stop", min_width=70, elem_id="stop")
-            dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
-            to_settings()
+        pressed = buttons()
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player()
         with gr.Column(scale=1, min_width=280, elem_id="settings"):
             controls = _settings()
 
-    inputs = [controls[name] for name in _NAMES]
+    controls = {name: controls[name] for name in _NAMES}
+    inputs = list(controls.values())
     streaming = {"outputs": screen, **STREAMING}
-    generate.click(sample, inputs, **streaming, api_name="sample")
-    drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
-    drawn.then(sample, inputs, **streaming, api_visibility="private")
+    connect(engine, pressed, controls, screen, sample, open_link, Line.from_query, "sample")
     for name, (_, layers) in _FIGURES.items():
         script = f"() => {{ window.ddpm.choose({layers!r}); return []; }}"
         shown = figures[name].click(
@@ -139,22 +128,10 @@ def lesson(engine: Engine, network: nn.Module) -> None:
             api_visibility="private",
         )
         shown.then(sample, inputs, **streaming, api_visibility="private")
-    halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [controls["schedule"].select] + [controls[name].release for name in (*_DATA, *PARAMETERS)]
     gr.on(seen, look, set(inputs), **streaming, api_visibility="private")
-    changes = [control.change for control in inputs]
-    gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
     follow_schedule(controls)
-
-    page = gr.context.Context.root_block
-    page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
-    page.load(open_link, None, **streaming, api_visibility="private")
-
-
-def _settings_of_link(request: gr.Request) -> list[object]:
-    line, _ = Line.from_query(request.query_params)
-    return [asdict(line)[name] for name in _NAMES]
 
 
 def _advice(line: Line) -> list[str]:

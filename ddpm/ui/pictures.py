@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import gradio as gr
@@ -15,7 +15,7 @@ from ddpm.process import Network
 from ddpm.run import ANY, EACH, MODELS, Run, settings
 from ddpm.schedule import SCHEDULES
 from ddpm.ui.components.player import frame, player, start
-from ddpm.ui.lesson import DICE, DRAW_SEED, NO_ETA, SAMPLER_NAMES, STREAMING, given, stream, to_settings, write_address
+from ddpm.ui.lesson import NO_ETA, SAMPLER_NAMES, buttons, connect, given, stream
 
 
 @dataclass(frozen=True)
@@ -96,40 +96,18 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
             async for message in messages:
                 yield message
 
-    def stop(request: gr.Request) -> None:
-        engine.stop(request.session_hash)
-
     gr.Markdown(texts.introduction)
     with gr.Row(elem_id="ask"):
         controls = {"label": _label(model, texts)}
-        with gr.Column(scale=0, min_width=210):
-            with gr.Row():
-                generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
-                halt = gr.Button("Stop", min_width=70, elem_id="stop")
-            dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
-            to_settings()
+        pressed = buttons()
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player(cloud, network.config.shape)
         with gr.Column(scale=1, min_width=280, elem_id="settings"):
             controls |= _settings()
 
-    inputs = [controls[name] for name in _NAMES]
-    streaming = {"outputs": screen, **STREAMING}
-    generate.click(denoise, inputs, **streaming, api_name=f"denoise_{model}")
-    drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
-    drawn.then(denoise, inputs, **streaming, api_visibility="private")
-    halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
-    changes = [control.change for control in inputs]
-    gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
-
-    def settings_of_link(request: gr.Request) -> list[object]:
-        run, _ = read(dict(request.query_params))
-        return [asdict(run)[name] for name in _NAMES]
-
-    page = gr.context.Context.root_block
-    page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
-    page.load(open_link, None, **streaming, api_visibility="private")
+    controls = {name: controls[name] for name in _NAMES}
+    connect(engine, pressed, controls, screen, denoise, open_link, read, f"denoise_{model}")
 
 
 def within_share(run: Run, notes: list[str]) -> tuple[Run, list[str]]:

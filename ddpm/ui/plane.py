@@ -19,13 +19,13 @@ from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
 from ddpm.ui.experiments import EXPERIMENTS
 from ddpm.ui.lesson import (
-    DICE,
-    DRAW_SEED,
     NO_ETA,
     PARAMETERS,
     QUIET,
     SAMPLER_NAMES,
     STREAMING,
+    buttons,
+    connect,
     dropdown,
     follow_schedule,
     given,
@@ -33,8 +33,6 @@ from ddpm.ui.lesson import (
     schedule,
     slider,
     stream,
-    to_settings,
-    write_address,
 )
 
 INTRODUCTION = """
@@ -122,9 +120,6 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
             async for message in messages:
                 yield message
 
-    def stop(request: gr.Request) -> None:
-        engine.stop(request.session_hash)
-
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         controls = {
@@ -141,12 +136,7 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
             elem_id="experiment",
             min_width=200,
         )
-        with gr.Column(scale=0, min_width=210):
-            with gr.Row():
-                generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
-                halt = gr.Button("Stop", min_width=70, elem_id="stop")
-            dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
-            to_settings()
+        pressed = buttons()
     look_for = gr.Markdown(visible=False, elem_id="look-for")
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
@@ -156,11 +146,10 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
                 controls["points"] = pad()
             controls |= _settings()
 
-    inputs = [controls[name] for name in _NAMES]
+    controls = {name: controls[name] for name in _NAMES}
+    inputs = list(controls.values())
     streaming = {"outputs": screen, **STREAMING}
-    generate.click(flow, inputs, **streaming, api_name="flow")
-    drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
-    drawn.then(flow, inputs, **streaming, api_visibility="private")
+    connect(engine, pressed, controls, screen, flow, open_link, Plane.from_query, "flow")
     layers = json.dumps({name: dict(chosen.layers) for name, chosen in EXPERIMENTS.items()})
     chosen = experiment.select(
         lambda name: [*asdict(EXPERIMENTS[name].plane).values(), gr.Markdown(EXPERIMENTS[name].text, visible=True)],
@@ -171,7 +160,6 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
         api_visibility="private",
     )
     chosen.then(flow, inputs, **streaming, api_visibility="private")
-    halt.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [controls["data"].select, controls["schedule"].select, controls["points"].input]
     gr.on(
@@ -181,19 +169,8 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
         **streaming,
         api_visibility="private",
     )
-    changes = [control.change for control in inputs]
-    gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
     controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **QUIET)
     follow_schedule(controls)
-
-    page = gr.context.Context.root_block
-    page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
-    page.load(open_link, None, **streaming, api_visibility="private")
-
-
-def _settings_of_link(request: gr.Request) -> list[object]:
-    plane, _ = Plane.from_query(request.query_params)
-    return [asdict(plane)[name] for name in _NAMES]
 
 
 def _advice(plane: Plane, mine: Trained | None) -> list[str]:
