@@ -103,8 +103,7 @@ def connect(
     def stop(request: gr.Request) -> None:
         engine.stop(request.session_hash)
 
-    def settings_of_link(request: gr.Request) -> list[object]:
-        settings, _ = read(dict(request.query_params))
+    def values(settings: Settings) -> list[object]:
         return [getattr(settings, name) for name in names]
 
     pressed.generate.click(run, inputs, **streaming, api_name=api_name)
@@ -113,9 +112,24 @@ def connect(
     pressed.halt.click(stop, None, None, **QUIET)
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(names), show_progress="hidden", api_visibility="private")
+    open_with_link(inputs, screen, open_link, read, values)
+
+
+def open_with_link(
+    inputs: Sequence[gr.components.Component],
+    screen: gr.HTML,
+    open_link: Callable[[gr.Request], AsyncIterator[str]],
+    read: Callable[[Mapping[str, Any]], tuple[Settings, list[str]]],
+    values: Callable[[Settings], list[object]],
+) -> None:
+    """Lets a link set the controls ``inputs``, to the ``values`` of the settings that ``read`` makes of it, and open the page."""
+
+    def settings_of_link(request: gr.Request) -> list[object]:
+        return values(read(dict(request.query_params))[0])
+
     page = gr.context.Context.root_block
     page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
-    page.load(open_link, None, **streaming, api_visibility="private")
+    page.load(open_link, None, outputs=screen, **STREAMING, api_visibility="private")
 
 
 def to_settings() -> gr.HTML:
