@@ -58,7 +58,9 @@ def gaussian_mixture_log_density(weights: Tensor, means: Tensor, std: float) -> 
     prior, means = weights.double().log() - means.shape[1] / 2 * math.log(2 * math.pi * std**2), means.double()
 
     def log_density(x: Tensor) -> Tensor:
-        off = (torch.cdist(rows, means, compute_mode="donot_use_mm_for_euclid_dist") for rows in x.double().split(_ROWS))
+        off = (
+            torch.cdist(rows, means, compute_mode="donot_use_mm_for_euclid_dist") for rows in x.double().split(_ROWS)
+        )
         return torch.cat([(prior - distance.square() / (2 * std**2)).logsumexp(1) for distance in off])
 
     return log_density

@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ ALL, ONE = "all", "one"
 STRATA = 32
 """Ranges of t, at most: geometric, since most bits lie at the first steps."""
 
-ROUNDS, ROWS, POINT_ROWS = 60, 1, 48
+ROUNDS, ROWS, POINT_ROWS = 60, 1, 64
 """Rounds of an estimate, and in each the evaluations of a range of t: of pictures, of points."""
 
 REFERENCE = 4000
@@ -155,9 +156,7 @@ def of_images(images: Tensor) -> Population:
 def of_toy(name: str, seed: int) -> Population:
     """A toy distribution: fresh points at every draw."""
     toy = TOYS[name]
-    return Population(
-        toy, toy(REFERENCE, seeded(seed, 0, 1)), False, reconstruction, lambda x0: -toy.log_density(x0)
-    )
+    return Population(toy, toy(REFERENCE, seeded(seed, 0, 1)), False, reconstruction, lambda x0: -toy.log_density(x0))
 
 
 def population(asked: Likelihood) -> Population:
@@ -171,7 +170,7 @@ def population(asked: Likelihood) -> Population:
 def strata(steps: int) -> tuple[tuple[int, int], ...]:
     """The ranges of t, first and last: t = 1 alone, which is L_0, then geometric ones that cover 2 … ``steps``."""
     edges = np.unique(np.rint(np.geomspace(2, steps + 1, STRATA + 1)).astype(int)) if steps > 1 else np.array([2])
-    return ((1, 1), *((int(first), int(after) - 1) for first, after in zip(edges[:-1], edges[1:])))
+    return ((1, 1), *((int(first), int(after) - 1) for first, after in pairwise(edges)))
 
 
 class Mean(NamedTuple):
@@ -214,7 +213,7 @@ class Estimate(NamedTuple):
 
 @torch.no_grad()
 def estimates(asked: Likelihood, network: Network, rounds: int = ROUNDS) -> Work:
-    """The job of ``asked``: an ``Estimate`` after every round from the second on, which gives the first error.
+    """The job of ``asked``: an ``Estimate`` after every round that leaves two draws or more of each range of t.
 
     A round evaluates as many draws of data, noise and t in each range of t. ``network`` is asked without a label.
     """
@@ -241,7 +240,7 @@ def bounds(
     prior = _mean(prior_matching(data.reference, levels[0]) * units, data.finite)
     known = data.surprise and _mean(data.surprise(data.reference) * units, False)
     found = torch.zeros(len(ranges), 0, dtype=torch.float64)
-    for number in range(rounds):
+    for _ in range(rounds):
         x0 = data.draw(rows * len(ranges), generator)
         t = (first + (torch.rand(rows, len(ranges), generator=generator) * sizes).long()).T.flatten()
         x = add_noise(x0, torch.randn(x0.shape, generator=generator), by_step[t])

@@ -16,7 +16,9 @@ from ddpm.picture import EACH, HELD_OUT, SHEETS
 
 def sheet(data: Images, first: int, each: int) -> Tensor:
     """``each`` pictures of every class from its ``first`` on, (H each, W classes, C) uint8: a column a class."""
-    columns = [torch.cat([*data.images[data.labels == label][first : first + each]], 1) for label in range(len(data.names))]
+    columns = [
+        torch.cat([*data.images[data.labels == label][first : first + each]], 1) for label in range(len(data.names))
+    ]
     return torch.cat(columns, 2).permute(1, 2, 0)
 
 
