@@ -18,10 +18,11 @@ import gradio as gr
 from ddpm.backend import fast
 from ddpm.checkpoint import load_network, load_projection
 from ddpm.engine import MOST_JOBS, Engine
+from ddpm.learning import load_snapshots
 from ddpm.line import NETWORK
 from ddpm.live import Visits
 from ddpm.plane import NETWORKS
-from ddpm.ui import line, noising, pictures, plane, train
+from ddpm.ui import learning, likelihood, line, noising, pictures, plane, train
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -41,6 +42,10 @@ LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
 TRAIN = Page("Train it yourself", "train")
 
 NOISING = Page("Noising", "noising")
+
+LEARNING = Page("Learning", "learning")
+
+LIKELIHOOD = Page("Likelihood", "likelihood")
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -66,7 +71,9 @@ def build_app() -> gr.Blocks:
     networks = {model: fast(load_network(CHECKPOINTS / f"{model}.safetensors").network, backend) for model in PAGES}
     clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
     toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
+    on_line = load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network
     engine, visits = Engine(most=_jobs()), Visits()
+    trained = {name: load_snapshots(CHECKPOINTS / "snapshots", name) for name in ("unet", "convolutions")}
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
     for model, (name, path) in PAGES.items():
         with app.route(name, path) if path else app:
@@ -74,7 +81,7 @@ def build_app() -> gr.Blocks:
             pictures.lesson(engine, model, networks[model], clouds[model])
     with app.route(*LINE):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
-        line.lesson(engine, load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network)
+        line.lesson(engine, on_line)
     with app.route(*PLANE):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
         plane.lesson(engine, toys, train.mine(visits))
@@ -84,6 +91,12 @@ def build_app() -> gr.Blocks:
     with app.route(*NOISING):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
         noising.lesson(engine, networks)
+    with app.route(*LEARNING):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        learning.lesson(engine, trained)
+    with app.route(*LIKELIHOOD):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        likelihood.lesson(engine, {**networks, **toys, NETWORK: on_line})
     return app
 
 

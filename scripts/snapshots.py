@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import _root  # noqa: F401
@@ -16,11 +17,9 @@ from torch import Tensor, nn
 
 from ddpm.checkpoint import CheckpointError, save_network, write_beside
 from ddpm.data import mnist, to_unit
+from ddpm.learning import KEPT
 from ddpm.networks import NETWORKS, ConvolutionsConfig, UNetConfig
-from ddpm.training import Recipe, Trainer, image_draw, simple_losses
-
-KEPT = (0, 100, 500, 2500, 10000)
-"""After how many batches the network is kept, beside the end."""
+from ddpm.training import Draw, Recipe, Trainer, image_draw, simple_losses
 
 TRAINING_MEAN = 25
 """Batches whose training losses are averaged into one point of the curve."""
@@ -57,7 +56,7 @@ def main() -> None:
     options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = Recipe(**{**vars(RECIPE), "steps": options.steps})
+    recipe = replace(RECIPE, steps=options.steps)
     train, test = mnist(options.data_dir, True), mnist(options.data_dir, False)
     held_out = to_unit(test.images[:2000]), test.labels[:2000]
     torch.manual_seed(recipe.seed)
@@ -73,7 +72,14 @@ def main() -> None:
     train_on(trainer, image_draw(train.images, train.labels, recipe), curves, held_out, state, options)
 
 
-def train_on(trainer: Trainer, draw, curves: Curves, held_out: tuple[Tensor, Tensor], state: Path, options) -> None:
+def train_on(
+    trainer: Trainer,
+    draw: Draw,
+    curves: Curves,
+    held_out: tuple[Tensor, Tensor],
+    state: Path,
+    options: argparse.Namespace,
+) -> None:
     """Trains to the end, or to the end of the step in which it is interrupted, recording the losses in ``curves``."""
     interrupts: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

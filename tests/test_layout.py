@@ -21,6 +21,8 @@ ORDER = [
         "live",
         "line",
         "noising",
+        "likelihood",
+        "learning",
         "report",
     ),
     *("plots", "ui"),
