@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from pages import query, wait
 from torch.testing import assert_close
 
 from ddpm.data import TOYS
@@ -181,3 +182,84 @@ def test_a_wrong_setting_of_a_link_is_corrected_and_named():
     asked, notes = Likelihood.from_query({"data": "mnits", "steps": "99999", "schedule": "cosine"})
     assert (asked.data, asked.steps, asked.schedule) == ("mnist", 1000, "cosine")
     assert len(notes) == 2 and "1000" in notes[1]
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+LINK = "/likelihood?data=gaussians&denoiser=exact&steps=50&schedule=cosine&seed=3"
+DONE = "d.state === 'finished' && d.plots === 'ready'"
+CELLS = (
+    "[...document.querySelectorAll('.numbers tbody tr:not([hidden]) td:nth-child(2)')].map(cell => cell.textContent)"
+)
+
+
+def open_lesson(page, url):
+    page.goto(url)
+    wait(page, DONE)
+    return page.evaluate(CELLS)
+
+
+def value(text):
+    return float(text.split()[0].replace("−", "-"))
+
+
+def test_the_page_states_the_terms_their_sum_and_the_exact_value(page, server):
+    _, matching, l0, total, exact = open_lesson(page, server + LINK)
+    assert value(total) == pytest.approx(value(matching) + value(l0), abs=0.01)
+    assert value(total) > value(exact) and "±" in total
+    assert len(page.evaluate("document.querySelector('.refining').data")) == 4
+
+
+def test_digits_are_estimated_by_the_network_and_the_estimate_is_refined(page, server):
+    page.goto(server + "/likelihood?data=mnist&steps=200")
+    wait(page, "Number(d.estimates) >= 2 && (document.querySelector('#stop').click(), true)")
+    wait(page, "d.state === 'finished'")
+    *_, total = page.evaluate(CELLS)
+    assert 0.5 < value(total) < 8
+    assert page.locator(".tested canvas").count() == 20
+
+
+def test_one_picture_can_be_chosen(page, server):
+    page.goto(server + "/likelihood?data=mnist&of=one&example=13&steps=20")
+    wait(page, "Number(d.estimates) >= 1")
+    assert page.locator(".tested canvas").count() == 1
+    assert page.locator("#example [aria-checked=true]").get_attribute("aria-label") == "3, example 2"
+    before = page.evaluate("document.querySelector('.player').dataset.job")
+    page.locator("#example [aria-checked=true]").focus()
+    page.keyboard.press("ArrowRight")
+    wait(page, f"d.job !== '{before}'")
+    assert query(page)["example"] == "14"
+
+
+def test_the_keyboard_changes_t_and_the_address_follows(page, server):
+    open_lesson(page, server + LINK)
+    slider = page.locator("#steps input[type=range]")
+    slider.focus()
+    slider.press("ArrowRight")
+    slider.dispatch_event("pointerup")
+    page.wait_for_function("new URL(location).searchParams.get('steps') === '51'")
+
+
+def test_the_address_reproduces_the_estimate(page, context, server):
+    cells = open_lesson(page, server + LINK)
+    other = context.new_page()
+    assert open_lesson(other, page.url) == cells
+
+
+def test_a_preset_shows_what_to_look_for(page, server):
+    open_lesson(page, server + LINK)
+    page.get_by_role("button", name="Exact, and still a gap").click()
+    page.wait_for_function("document.querySelector('#look-for')?.textContent.includes('Nothing is learned here')")
+    page.wait_for_function("new URL(location).searchParams.get('data') === 'mixture1d'")
+
+
+def test_a_wrong_link_is_corrected_in_words(page, server):
+    open_lesson(page, server + LINK.replace("steps=50", "steps=0"))
+    assert "steps = 0" in page.locator(".notes").inner_text()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_it_without_scrolling_sideways(page, server, theme):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_lesson(page, f"{server}{LINK}&__theme={theme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
