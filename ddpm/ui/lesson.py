@@ -15,6 +15,7 @@ from ddpm.engine import Engine, Place
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import Scheduled, Settings
 from ddpm.ui.components.shared import end, waiting
+from ddpm.ui.experiments import Experiment
 
 STREAMING = {
     "show_progress": "hidden",
@@ -117,6 +118,51 @@ def connect(
     page = gr.context.Context.root_block
     page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
     page.load(open_link, None, **streaming, api_visibility="private")
+
+
+class Experiments(NamedTuple):
+    """The choice of an experiment and, once one is chosen, what to look for in it."""
+
+    known: Mapping[str, Experiment]
+    choice: gr.Dropdown
+    text: gr.Markdown
+
+    def connect(
+        self,
+        controls: Mapping[str, gr.components.Component],
+        screen: gr.HTML,
+        run: Callable[..., AsyncIterator[str]],
+    ) -> None:
+        """Lets a choice set the ``controls`` and the layers, and start ``run``, whose arguments they are in order."""
+        inputs = list(controls.values())
+        layers = json.dumps({name: dict(one.layers) for name, one in self.known.items()})
+
+        def settings(name: str) -> list[Any]:
+            one = self.known[name]
+            return [*(getattr(one.settings, control) for control in controls), gr.Markdown(one.text, visible=True)]
+
+        chosen = self.choice.select(
+            settings,
+            self.choice,
+            [*inputs, self.text],
+            js=f"(name) => {{ window.ddpm.choose({layers}[name]); return [name]; }}",
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        chosen.then(run, inputs, screen, **STREAMING, api_visibility="private")
+
+
+def experiments(known: Mapping[str, Experiment]) -> Experiments:
+    """The choice among ``known``; its ``text`` is still to be rendered where it is to stand."""
+    choice = gr.Dropdown(
+        list(known),
+        value=None,
+        label="Experiment",
+        info="Settings worth a look; one click runs them.",
+        elem_id="experiment",
+        min_width=200,
+    )
+    return Experiments(known, choice, gr.Markdown(visible=False, elem_id="look-for", render=False))
 
 
 def to_settings() -> gr.HTML:

@@ -176,8 +176,8 @@ function draw() {
 function progress(state) {
   const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
   const all = run.run.steps + 1;
-  const thinned = run.frames < all ? ` (${run.frames} shown of ${all})` : "";
-  $(".speed").textContent = `${state}: ${frames.length} of ${run.frames} states${thinned}${seconds}`;
+  const states = run.frames < all ? `states shown (of ${all} computed)` : "states";
+  $(".speed").textContent = run.frames === 1 ? state : `${state}: ${frames.length} of ${run.frames} ${states}${seconds}`;
 }
 
 function wordsOfLevel(frame) {
