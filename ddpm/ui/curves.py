@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from ddpm.curves import Curves, bendable, look, table_through
+from ddpm.curves import MOST_HANDLES, Curves, bendable, look, table_through
 from ddpm.engine import Engine
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import MOST_TEXT, TABLE, decode_betas, encode_betas
@@ -174,9 +174,13 @@ def _chosen(table: str, schedule: str, event: gr.EventData) -> tuple[str, str]:
     if asked.get("schedule") in (*SCHEDULES, TABLE):
         return table, asked["schedule"]
     handles = asked.get("handles")
-    if isinstance(handles, list) and handles and all(isinstance(value, (int, float)) for value in handles):
+    if isinstance(handles, list) and 0 < len(handles) <= MOST_HANDLES and all(_is_share(value) for value in handles):
         return table_through(handles), TABLE
     return table, schedule
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 < value <= 1
 
 
 def _settings() -> dict[str, gr.components.Component]:

@@ -1,9 +1,10 @@
 // The schedules lesson's screen: five plots of all schedules, strips of pictures, and handles to drag the table's curve.
 const LABELS = { linear: "linear", cosine: "cosine", polynomial: "polynomial", sigmoid: "sigmoid", constant: "constant", table: "your own table" };
 const DASHES = { linear: "solid", cosine: "dash", polynomial: "dot", sigmoid: "dashdot", constant: "longdash", table: "solid" };
+const STROKES = { solid: "none", dash: "7 4", dot: "2 3", dashdot: "8 3 2 3", longdash: "12 5" }; // the same in the list
 const AXES = { // the lines' axes never move, but for T
   alpha_bar: { range: [0, 1.02], title: { text: "ᾱ" } }, one_minus_alpha_bar: { range: [0, 1.02], title: { text: "1 − ᾱ" } },
-  sqrt_alpha_bar: { range: [0, 1.02], title: { text: "√ᾱ" } }, beta: { type: "log", range: [-5.2, 0.1], title: { text: "β" }, dtick: 1 },
+  sqrt_alpha_bar: { range: [0, 1.02], title: { text: "√ᾱ" } }, beta: { type: "log", range: [-5.2, 0.1], title: { text: "β" }, tickvals: [1, 0.1, 0.01, 0.001, 1e-4, 1e-5], ticktext: ["1", "0.1", "0.01", "0.001", "10⁻⁴", "10⁻⁵"] },
   log_snr: { range: [-15, 15], title: { text: "λ" } },
 };
 const LEAST = 1e-6, APART = 1e-4; // of the handles: the least signal, and what lies between two of them, as a share
@@ -54,7 +55,7 @@ function show(header, bytes) {
 function row(name) {
   const line = Object.assign(document.createElement("div"), { className: "row" });
   const button = line.appendChild(Object.assign(document.createElement("button"), { type: "button" }));
-  button.append(Object.assign(document.createElement("b"), { textContent: LABELS[name] }), document.createElement("small"));
+  button.innerHTML = `<b><svg viewBox="0 0 34 6"><path d="M0 3h34" stroke-dasharray="${STROKES[DASHES[name]]}"/></svg>${LABELS[name]}</b><small></small>`;
   line.append(Object.assign(document.createElement("div"), { className: "strip" }));
   line.style.setProperty("--own", `var(--${name})`);
   line.dataset.name = name;
@@ -101,7 +102,7 @@ function fillPlots() {
       hovertemplate: `${LABELS[name]}, t = %{x}: %{y:.4g}<extra></extra>`,
     }));
     const { div } = quantityPlots[quantity];
-    Plotly.react(div, traces, { ...div.layout, xaxis: { ...div.layout.xaxis, range: [0, Math.max(begun.run.steps, 2)] } });
+    Plotly.react(div, traces, { ...div.layout, xaxis: { ...div.layout.xaxis, range: [0, 1.02 * begun.run.steps] } });
   });
 }
 
