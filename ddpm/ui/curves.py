@@ -27,6 +27,7 @@ from ddpm.ui.lesson import (
     schedule_moved,
     slider,
     stream,
+    to_settings,
 )
 
 INTRODUCTION = """
@@ -118,6 +119,7 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="presets"):
         presets = {name: gr.Button(name, size="sm", min_width=200) for name in PRESETS}
+    to_settings()
     look_for = gr.Markdown(visible=False, elem_id="look-for")
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):

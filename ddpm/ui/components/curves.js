@@ -53,7 +53,7 @@ function show(header, bytes) {
 // --- strips ------------------------------------------------------------------------------------------------------
 
 function row(name) {
-  const line = Object.assign(document.createElement("div"), { className: "row" });
+  const line = Object.assign(document.createElement("div"), { className: "curve" });
   const button = line.appendChild(Object.assign(document.createElement("button"), { type: "button" }));
   button.innerHTML = `<b><svg viewBox="0 0 34 6"><path d="M0 3h34" stroke-dasharray="${STROKES[DASHES[name]]}"/></svg>${LABELS[name]}</b><small></small>`;
   line.append(Object.assign(document.createElement("div"), { className: "strip" }));
