@@ -21,7 +21,7 @@ from ddpm.engine import MOST_JOBS, Engine
 from ddpm.line import NETWORK
 from ddpm.live import Visits
 from ddpm.plane import NETWORKS
-from ddpm.ui import line, pictures, plane, train
+from ddpm.ui import curves, line, noising, pictures, plane, train
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -39,6 +39,8 @@ PAGES = {"mnist": Page("Digits", ""), "cifar10": Page("Colour pictures", "colour
 LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
 
 TRAIN = Page("Train it yourself", "train")
+
+NOISING, SCHEDULES = Page("Noising", "noising"), Page("Schedules", "schedules")
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -79,6 +81,12 @@ def build_app() -> gr.Blocks:
     with app.route(*TRAIN):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
         train.lesson(engine, visits)
+    with app.route(*NOISING):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        noising.lesson(engine, networks)
+    with app.route(*SCHEDULES):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        curves.lesson(engine, dict([*PAGES.values(), LINE, PLANE, NOISING]))
     return app
 
 

@@ -20,7 +20,7 @@ from ddpm.process import Denoise, seeded
 from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, as_one, follow, levels_alone
 from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha_bar, grid
-from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.settings import DEFAULT_TABLE, SCHEDULE, Choice, Number, Scheduled, Setting
 
 NETWORK = "mixture1d"
 """The checkpoint of the line: it was trained on the exercise's mixture, wherever the visitor puts the modes."""
@@ -75,6 +75,7 @@ class Line(Scheduled):
     p: float = Polynomial.p
     reach: float = Sigmoid.reach
     c: float = Constant.c
+    table: str = DEFAULT_TABLE
     sampler: str = "ddim"
     eta: float = 1.0
     seed: int = 0

@@ -12,8 +12,8 @@ from ddpm.denoiser import Guided
 from ddpm.networks import UNetConfig
 from ddpm.process import Network
 from ddpm.sampling import SAMPLERS, Path, Step, follow, generators, normal
-from ddpm.schedule import SCHEDULES, grid
-from ddpm.settings import Choice, Number, Setting, Settings
+from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, grid
+from ddpm.settings import DEFAULT_TABLE, SCHEDULE, Choice, Number, Scheduled, Setting
 
 MODELS: dict[str, tuple[str, ...]] = {
     "mnist": tuple("0123456789"),
@@ -29,7 +29,7 @@ _MODEL = Choice(tuple(MODELS))
 _COMMON: dict[str, Setting] = {
     "count": Number(1, 25, whole=True),
     "steps": Number(1, 1000, whole=True),
-    "schedule": Choice(tuple(SCHEDULES)),
+    **SCHEDULE,
     "sampler": Choice(tuple(SAMPLERS)),
     "eta": Number(0, 1),
     "guidance": Number(0, 8),
@@ -43,11 +43,11 @@ def settings(model: str) -> dict[str, Setting]:
 
 
 @dataclass(frozen=True)
-class Run(Settings):
+class Run(Scheduled):
     """Every setting of a run: the same value gives the same images on the page, from a link and on the command line.
 
-    ``label`` is a class name, "each" (one class after the other) or "any" (no label). Sample i of a run depends on
-    (``seed``, i) and its label alone. Raises ValueError, in one sentence, for a setting that is not allowed.
+    ``label`` is a class name, "each" (one class after the other) or "any" (no label). s, p, reach, c and table belong to
+    a schedule each. Sample i of a run depends on (``seed``, i) and its label alone. Raises ValueError, in one sentence, for a setting that is not allowed.
     """
 
     model: str = "mnist"
@@ -55,6 +55,11 @@ class Run(Settings):
     count: int = 10
     steps: int = 50
     schedule: str = "cosine"
+    s: float = Cosine.s
+    p: float = Polynomial.p
+    reach: float = Sigmoid.reach
+    c: float = Constant.c
+    table: str = DEFAULT_TABLE
     sampler: str = "ddim"
     eta: float = 0.0
     guidance: float = 0.0
@@ -82,7 +87,7 @@ class Run(Settings):
 def begin(run: Run, config: UNetConfig) -> tuple[Path, Guided]:
     """The sampler of ``run`` and who answers it with a network of ``config``."""
     own = generators(run.seed, range(run.count))
-    noise, levels = normal(config.shape, own), grid(SCHEDULES[run.schedule](), run.steps)
+    noise, levels = normal(config.shape, own), grid(run.curve, run.steps)
     path = SAMPLERS[run.sampler](levels, noise, run.eta, own)
     return path, Guided(config, torch.tensor(run.labels), run.guidance, clip=True)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, Self
 
-from ddpm.schedule import SCHEDULES, Schedule
+import numpy as np
+
+from ddpm.schedule import SCHEDULES, Schedule, Table
 
 
 class Setting(Protocol):
@@ -113,19 +117,85 @@ class Settings:
             value = defaults[name] if nearest is None else nearest
             values[name] = value
             if nearest is None or _differs(text, value):
-                shown = text[:40] or "nothing"
-                corrections.append(f"{name} = {shown}: it {setting.problem(text)}, so {value} is used.")
+                shown, used = text[:40] or "nothing", str(value)[:40]
+                corrections.append(f"{name} = {shown}: it {setting.problem(text)}, so {used} is used.")
         return cls(**values), corrections
 
 
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+TABLE = "table"
+"""The schedule that is a table of β."""
+
+DEFAULT_TABLE = "0.05 0.1 0.2 0.4 0.7 0.98"
+
+MOST_BETAS, LEAST_BETA, LEAST_SIGNAL, MOST_TEXT = 1000, 1e-6, 1e-10, 3000
+
+_LOGIT = 13.8
+"""Of the largest β in an encoded table, minus that of the smallest: 1.02e-6."""
+
+
+def encode_betas(betas: Iterable[float]) -> str:
+    """A table of β as text for a link: up to 40 as numbers, to 6 digits; more as "~" and base64url, to 0.02 %.
+
+    A β below 1e-6 becomes 1e-6, and one that is as near to 1 likewise.
+    """
+    clipped = np.clip(list(betas), LEAST_BETA, 1 - LEAST_BETA)
+    if len(clipped) <= 40:
+        return " ".join(f"{beta:.6g}" for beta in clipped)
+    logits = np.clip(np.log(clipped / (1 - clipped)), -_LOGIT, _LOGIT)
+    codes = np.rint((logits / _LOGIT + 1) * 32767.5).astype("<u2")
+    return "~" + base64.urlsafe_b64encode(codes.tobytes()).decode().rstrip("=")
+
+
+def decode_betas(text: str) -> tuple[float, ...]:
+    """The table of β that ``encode_betas`` wrote, or somebody typed or pasted. Raises ValueError for anything else."""
+    if not text.startswith("~"):
+        return tuple(float(part) for part in re.split(r"[\s,;]+", text.strip(" \n\t,;[]()")))
+    code = base64.b64decode(text[1:] + "=" * (-len(text[1:]) % 4), altchars=b"-_", validate=True)
+    logits = (np.frombuffer(code, "<u2") / 32767.5 - 1) * _LOGIT
+    return tuple((1 / (1 + np.exp(-logits))).tolist())
+
+
+@dataclass(frozen=True)
+class Betas:
+    """A setting that is a table of β as text: numbers, or what ``encode_betas`` wrote."""
+
+    def problem(self, value: object) -> str | None:
+        if isinstance(value, str) and len(value) <= MOST_TEXT and self._is_table(value):
+            return None
+        return (
+            f"must be 1 to {MOST_BETAS:,} numbers from {LEAST_BETA:g} to {1 - LEAST_BETA:g}, in at most {MOST_TEXT:,} "
+            f"characters, that leave at least {LEAST_SIGNAL:g} of the signal"
+        )
+
+    def nearest(self, text: str) -> str | None:
+        return None if self.problem(text) else text
+
+    @staticmethod
+    def _is_table(text: str) -> bool:
+        try:
+            betas = decode_betas(text)
+        except ValueError:
+            return False
+        allowed = 1 <= len(betas) <= MOST_BETAS and all(LEAST_BETA <= beta <= 1 - LEAST_BETA for beta in betas)
+        return allowed and -sum(map(math.log1p, (-beta for beta in betas))) <= -math.log(LEAST_SIGNAL)
+
+
 SCHEDULE: dict[str, Setting] = {
-    "schedule": Choice(tuple(SCHEDULES)),
+    "schedule": Choice((*SCHEDULES, TABLE)),
     "s": Number(0, 0.2),
     "p": Number(0.5, 5),
     "reach": Number(0.5, 8),
     "c": Number(0.5, 20),
+    "table": Betas(),
 }
 """What a schedule and the parameters of all schedules may be."""
+
+
+def parameters(schedule: str) -> tuple[str, ...]:
+    """The names of the settings that belong to one schedule."""
+    return (TABLE,) if schedule == TABLE else tuple(field.name for field in fields(SCHEDULES[schedule]))
 
 
 @dataclass(frozen=True)
@@ -135,8 +205,13 @@ class Scheduled(Settings):
     @property
     def curve(self) -> Schedule:
         """The schedule with its parameter."""
-        kind = SCHEDULES[self.schedule]
-        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+        return self.curve_of(self.schedule)
+
+    def curve_of(self, schedule: str) -> Schedule:
+        """Another schedule, with the parameter that it has here."""
+        if schedule == TABLE:
+            return Table(decode_betas(self.table))
+        return SCHEDULES[schedule](**{name: getattr(self, name) for name in parameters(schedule)})
 
 
 def _differs(text: str, value: object) -> bool:

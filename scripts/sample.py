@@ -18,7 +18,7 @@ from ddpm.checkpoint import CheckpointError, load_network, write_beside
 from ddpm.data import to_uint8
 from ddpm.plots import tile
 from ddpm.run import ANY, EACH, MODELS, Run, perform, settings
-from ddpm.settings import Choice, Number
+from ddpm.settings import Number, Setting
 
 SETTINGS = settings(Run.model)
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -41,10 +41,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read(setting: Choice | Number, text: str) -> str | float:
+def read(setting: Setting, text: str) -> str | float:
     """``text`` as the setting's kind; what is not of that kind stays as it is, to be refused with the rest."""
     try:
-        return text if isinstance(setting, Choice) else int(text) if setting.whole else float(text)
+        return text if not isinstance(setting, Number) else int(text) if setting.whole else float(text)
     except ValueError:
         return text
 

@@ -46,7 +46,9 @@ MOVED = Line(mean1=-1.5, mean2=3.0, weight1=3, weight2=1, std=0.4, denoiser="exa
 RUNS = [Line(), MOVED, Line(mean1=1 / 3, std=0.25, schedule="polynomial", p=2.5, sampler="heun", eta=0.5, seed=7)]
 every_run = pytest.mark.parametrize("line", RUNS, ids=range(len(RUNS)))
 SMALL = Line(denoiser="exact", count=200, steps=12)
-SCRIPT = "".join((Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "line.js"))
+SCRIPT = "".join(
+    (Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "clock.js", "line.js")
+)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from ddpm.ui.experiments import PLANE as EXPERIMENTS
 
 QUICK = "/plane?count=200&steps=12&seed=3"
 SCRIPT = "".join(
-    (Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "drawing.js", "plane.js")
+    (Path(player.__file__).parent / name).read_text("utf-8")
+    for name in ("shared.js", "clock.js", "drawing.js", "plane.js")
 )
 NAMES = "() => document.querySelector('.world').data.map(trace => trace.name)"
 RANGE = "() => document.querySelector('.world')._fullLayout.xaxis.range"

@@ -25,7 +25,9 @@ CLOUD = Projection(
     labels=np.array([0, 1, 0, 1]),
     names=("a", "b"),
 )
-SCRIPT = "".join((Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "player.js"))
+SCRIPT = "".join(
+    (Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "clock.js", "player.js")
+)
 
 
 def step(index=3, count=4, scale=2.0):

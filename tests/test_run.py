@@ -14,7 +14,17 @@ from torch.testing import assert_close
 from ddpm.networks import UNet, UNetConfig
 from ddpm.run import MODELS, Run, perform, settings, shown
 from ddpm.sampling import SAMPLERS
-from ddpm.settings import Choice, Number
+from ddpm.schedule import SCHEDULES, Table, betas, grid
+from ddpm.settings import (
+    LEAST_BETA,
+    MOST_TEXT,
+    SCHEDULE,
+    Choice,
+    Number,
+    decode_betas,
+    encode_betas,
+    parameters,
+)
 
 RUNS = [
     Run(),
@@ -22,6 +32,9 @@ RUNS = [
     Run(label="any", count=1, steps=1, schedule="linear", eta=1 / 3, guidance=0.1 + 0.2, seed=1),
     Run(eta=1e-9, guidance=7.9),
     Run(eta=1, guidance=0),
+    Run(schedule="table", table="0.1, 0.5 0.99", steps=3),
+    Run(schedule="table", table=encode_betas(torch.linspace(1e-4, 0.02, 1000).tolist()), steps=1000),
+    Run(schedule="sigmoid", reach=1.5),
 ]
 every_run = pytest.mark.parametrize("run", RUNS, ids=range(len(RUNS)))
 
@@ -144,6 +157,58 @@ def test_the_refusal_of_an_unknown_setting_names_it_and_the_known_ones():
         Run.from_json(json.dumps({"steps": 5, "pace": 1}))
 
 
+# --- the schedule ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE["schedule"].options)
+def test_the_schedule_of_a_run_follows_its_own_parameters_and_no_others(schedule):
+    other = {"s": 0.1, "p": 3.0, "reach": 2.0, "c": 7.0, "table": "0.2 0.9"}
+    own = parameters(schedule)
+    levels = grid(Run(schedule=schedule).curve, 10)
+    foreign = Run(schedule=schedule, **{name: value for name, value in other.items() if name not in own})
+    assert torch.equal(grid(foreign.curve, 10), levels)
+    for name in own:
+        assert not torch.equal(grid(Run(schedule=schedule, **{name: other[name]}).curve, 10), levels)
+
+
+def test_every_parameter_of_a_schedule_belongs_to_one():
+    owned = [name for schedule in SCHEDULE["schedule"].options for name in parameters(schedule)]
+    assert sorted([*owned, "schedule"]) == sorted(SCHEDULE) and {*SCHEDULES, "table"} == {*SCHEDULE["schedule"].options}
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 41, 1000])
+def test_a_table_of_betas_comes_back_from_its_text(count):
+    table = torch.logspace(-5.9, -1.7 if count > 41 else -1e-6, count, dtype=torch.float64).tolist()
+    text = encode_betas(table)
+    assert len(text) <= MOST_TEXT and re.fullmatch(r"[0-9e. -]+|~[A-Za-z0-9_-]+", text)
+    back = Run(schedule="table", table=text).curve.betas
+    assert back == pytest.approx(table, rel=2.5e-4)
+    assert decode_betas(encode_betas(back)) == pytest.approx(back, rel=1e-6)
+
+
+def test_as_many_steps_as_the_table_has_entries_give_the_table_back():
+    run = Run(schedule="table", table="0.1 0.2 0.7 0.05", steps=4)
+    assert_close(betas(grid(run.curve, 4)).flip(0), torch.tensor([0.1, 0.2, 0.7, 0.05], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("text", ["[0.1, 0.2,\n 0.3]", "0.1;0.2;0.3", " .1\t2e-1 0.3 ", "(0.1, 0.2, 0.3,)"])
+def test_numbers_may_be_written_as_people_and_programs_do(text):
+    assert Run(schedule="table", table=text).curve == Table((0.1, 0.2, 0.3))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "0", "-0.1 0.2", "nan", "0.1 inf", "0.1 x", "~", "~A", "~AA*A", "~é", "0.1 " * 1000, "0.9 " * 30]
+    + ["0 1" * 10, f"{LEAST_BETA / 2}", "0." + "1" * MOST_TEXT],
+    ids=lambda text: text[:12],
+)
+def test_a_text_that_is_no_table_is_refused_in_one_sentence_and_in_a_link_replaced(text):
+    with pytest.raises(ValueError, match="The table is .*; it must be 1 to 1,000 numbers"):
+        Run(table=text)
+    run, corrections = Run.from_query({"table": text, "schedule": "table"})
+    assert run == Run(schedule="table") and len(corrections) == 1
+
+
 # --- links that somebody has typed ----------------------------------------------------------------------------------
 
 
@@ -258,7 +323,7 @@ def test_the_pictures_of_a_run_are_the_first_of_a_larger_one(network, sampler, e
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"label": "4"}, {"guidance": 2.0}, {"eta": 1.0}, {"schedule": "linear"}]
+    [{"seed": 1}, {"label": "4"}, {"guidance": 2.0}, {"eta": 1.0}, {"schedule": "linear"}, {"s": 0.1}]
     + [{"sampler": name} for name in SAMPLERS if name != Run.sampler],
 )
 def test_another_value_of_a_setting_gives_other_pictures(network, change):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from ddpm.engine import Engine, Place
-from ddpm.schedule import SCHEDULES
-from ddpm.settings import Scheduled, Settings
+from ddpm.schedule import Schedule, alpha_bar, grid
+from ddpm.settings import TABLE, Scheduled, Settings, parameters
 from ddpm.ui.components.shared import end, waiting
 from ddpm.ui.experiments import Experiment
 
@@ -34,7 +33,7 @@ PARAMETERS = {
     "reach": (0.1, "Reach", "Of the sigmoid schedule: more spends more steps at both ends."),
     "c": (0.1, "Rate c", "Of the constant schedule ᾱ = exp(−c t): less leaves more signal at the end."),
 }
-"""The parameters of the schedules: a slider's step, its label and its line of help."""
+"""The parameters of the schedules that are numbers: a slider's step, its label and its line of help."""
 
 DRAW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
@@ -105,8 +104,7 @@ def connect(
     def stop(request: gr.Request) -> None:
         engine.stop(request.session_hash)
 
-    def settings_of_link(request: gr.Request) -> list[object]:
-        settings, _ = read(dict(request.query_params))
+    def values(settings: Settings) -> list[object]:
         return [getattr(settings, name) for name in names]
 
     pressed.generate.click(run, inputs, **streaming, api_name=api_name)
@@ -115,9 +113,24 @@ def connect(
     pressed.halt.click(stop, None, None, **QUIET)
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(names), show_progress="hidden", api_visibility="private")
+    open_with_link(inputs, screen, open_link, read, values)
+
+
+def open_with_link(
+    inputs: Sequence[gr.components.Component],
+    screen: gr.HTML,
+    open_link: Callable[[gr.Request], AsyncIterator[str]],
+    read: Callable[[Mapping[str, Any]], tuple[Settings, list[str]]],
+    values: Callable[[Settings], list[object]],
+) -> None:
+    """Lets a link set the controls ``inputs``, to the ``values`` of the settings that ``read`` makes of it, and open the page."""
+
+    def settings_of_link(request: gr.Request) -> list[object]:
+        return values(read(dict(request.query_params))[0])
+
     page = gr.context.Context.root_block
     page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
-    page.load(open_link, None, **streaming, api_visibility="private")
+    page.load(open_link, None, outputs=screen, **STREAMING, api_visibility="private")
 
 
 class Experiments(NamedTuple):
@@ -198,22 +211,49 @@ def moved_by(kind: type[Settings], info: str = "What predicts x̂₀: the networ
 
 def schedule(kind: type[Scheduled]) -> dict[str, gr.components.Component]:
     """The controls of the schedule and of the parameters of all schedules, only the chosen one's shown."""
-    own = {field.name for field in fields(SCHEDULES[kind.schedule])}
+    own = parameters(kind.schedule)
     return {
-        "schedule": dropdown(kind, "schedule", "Noise schedule", "How the noise is shared out over the steps."),
+        "schedule": dropdown(
+            kind, "schedule", "Noise schedule", "How the noise is shared out over the steps.", {TABLE: "your own table"}
+        ),
         **{name: slider(kind, name, *about, visible=name in own) for name, about in PARAMETERS.items()},
+        "table": gr.Textbox(
+            kind.table,
+            label="Your own β, from data to noise",
+            info="A number between 0 and 1 a step, with spaces between; then press Enter. The page Schedules draws one.",
+            elem_id="table",
+            visible=TABLE in own,
+        ),
     }
 
 
 def follow_schedule(controls: Mapping[str, gr.components.Component]) -> None:
     """Shows the parameter of the chosen schedule alone, whenever another is chosen."""
+    names = (*PARAMETERS, "table")
 
     def visible(schedule: str) -> list[dict]:
-        own = {field.name for field in fields(SCHEDULES[schedule])}
-        return [gr.update(visible=name in own) for name in PARAMETERS]
+        return [gr.update(visible=name in parameters(schedule)) for name in names]
 
     chosen = controls["schedule"]
-    chosen.change(visible, chosen, [controls[name] for name in PARAMETERS], **QUIET)
+    chosen.change(visible, chosen, [controls[name] for name in names], **QUIET)
+
+
+def schedule_moved(controls: Mapping[str, gr.components.Component]) -> list[Callable]:
+    """The events of a visitor who chooses another schedule or parameter; a link that does so triggers none."""
+    return [
+        controls["schedule"].select,
+        *(controls[name].release for name in PARAMETERS),
+        controls["table"].submit,
+    ]
+
+
+def left_over(curve: Schedule) -> list[str]:
+    """One sentence if ``curve`` ends before pure noise, from which a run starts all the same."""
+    left = float(alpha_bar(grid(curve, 1)[0]))
+    if left <= 1e-3:
+        return []
+    unreached = f"This schedule never reaches pure noise: at t = T, ᾱ = {left:.1%} of the signal's variance is left"
+    return [f"{unreached}, but the run starts from pure noise. See what that costs."]
 
 
 def given(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from ddpm.line import SETTINGS, Line, frames
 from ddpm.ui.components.line import frame, player, start
 from ddpm.ui.lesson import (
     NO_ETA,
-    PARAMETERS,
     SAMPLER_NAMES,
     STREAMING,
     buttons,
@@ -25,6 +24,7 @@ from ddpm.ui.lesson import (
     given,
     moved_by,
     schedule,
+    schedule_moved,
     slider,
     stream,
 )
@@ -74,13 +74,31 @@ def lesson(engine: Engine, network: nn.Module) -> None:
         p: float,
         reach: float,
         c: float,
+        table: str,
         sampler: str,
         eta: float,
         seed: int,
         request: gr.Request,
     ) -> AsyncIterator[str]:
         """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
-        values = (mean1, mean2, weight1, weight2, std, denoiser, count, steps, schedule, s, p, reach, c, sampler, eta)
+        values = (
+            mean1,
+            mean2,
+            weight1,
+            weight2,
+            std,
+            denoiser,
+            count,
+            steps,
+            schedule,
+            s,
+            p,
+            reach,
+            c,
+            table,
+            sampler,
+            eta,
+        )
         line, notes = Line.from_query(given(_NAMES, (*values, seed)))
         async with aclosing(messages_of(line, notes, request.session_hash)) as messages:
             async for message in messages:
@@ -129,7 +147,7 @@ def lesson(engine: Engine, network: nn.Module) -> None:
         )
         shown.then(sample, inputs, **streaming, api_visibility="private")
     # Only what the visitor does: what a link sets comes with a run of its own.
-    seen = [controls["schedule"].select] + [controls[name].release for name in (*_DATA, *PARAMETERS)]
+    seen = [*schedule_moved(controls), *(controls[name].release for name in _DATA)]
     gr.on(seen, look, set(inputs), **streaming, api_visibility="private")
     follow_schedule(controls)
 

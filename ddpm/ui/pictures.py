@@ -12,10 +12,21 @@ import gradio as gr
 from ddpm.data import Projection
 from ddpm.engine import Engine, frames
 from ddpm.process import Network
-from ddpm.run import ANY, EACH, MODELS, Run, settings
-from ddpm.schedule import SCHEDULES
+from ddpm.run import ANY, EACH, MODELS, Run
 from ddpm.ui.components.player import frame, player, start
-from ddpm.ui.lesson import NO_ETA, SAMPLER_NAMES, buttons, connect, given, stream
+from ddpm.ui.lesson import (
+    NO_ETA,
+    SAMPLER_NAMES,
+    buttons,
+    connect,
+    dropdown,
+    follow_schedule,
+    given,
+    left_over,
+    schedule,
+    slider,
+    stream,
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,11 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
         count: int,
         steps: int,
         schedule: str,
+        s: float,
+        p: float,
+        reach: float,
+        c: float,
+        table: str,
         sampler: str,
         eta: float,
         guidance: float,
@@ -86,7 +102,7 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
         request: gr.Request,
     ) -> AsyncIterator[str]:
         """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
-        values = (label, count, steps, schedule, sampler, eta, guidance, seed)
+        values = (label, count, steps, schedule, s, p, reach, c, table, sampler, eta, guidance, seed)
         async with aclosing(messages_of(*read(given(_NAMES, values)), request.session_hash)) as messages:
             async for message in messages:
                 yield message
@@ -108,6 +124,7 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
 
     controls = {name: controls[name] for name in _NAMES}
     connect(engine, pressed, controls, screen, denoise, open_link, read, f"denoise_{model}")
+    follow_schedule(controls)
 
 
 def within_share(run: Run, notes: list[str]) -> tuple[Run, list[str]]:
@@ -127,12 +144,7 @@ def _advice(run: Run) -> list[str]:
         notes.append("Guidance pulls towards a label; with no label asked for, it has no effect.")
     if run.eta > 0 and run.sampler != "ddim":
         notes.append(NO_ETA)
-    if run.schedule == "constant":
-        notes.append(
-            "The constant schedule never reaches pure noise: at t = T, ᾱ = 0.7 % of the signal should be left, "
-            "but the run starts from pure noise. See what that costs."
-        )
-    return notes
+    return notes + left_over(run.curve)
 
 
 def _label(model: str, texts: Texts) -> gr.Radio:
@@ -143,30 +155,19 @@ def _label(model: str, texts: Texts) -> gr.Radio:
 
 
 def _settings() -> dict[str, gr.components.Component]:
-    def slider(name: str, step: float, label: str, info: str) -> gr.Slider:
-        limits = settings(Run.model)[name]
-        value = getattr(Run, name)
-        return gr.Slider(limits.low, limits.high, value, step=step, label=label, info=info, elem_id=name)
-
     return {
-        "count": slider("count", 1, "How many", "Pictures computed side by side."),
-        "steps": slider("steps", 1, "Steps T", "From noise to data: fewer are faster, more are more accurate."),
-        "schedule": gr.Dropdown(
-            list(SCHEDULES),
-            value=Run.schedule,
-            label="Noise schedule",
-            info="How the noise is shared out over the steps.",
-            elem_id="schedule",
+        "count": slider(Run, "count", 1, "How many", "Pictures computed side by side."),
+        "steps": slider(Run, "steps", 1, "Steps T", "From noise to data: fewer are faster, more are more accurate."),
+        **schedule(Run),
+        "sampler": dropdown(
+            Run,
+            "sampler",
+            "Sampler",
+            "How a step is taken: with or without new noise, to first or second order.",
+            SAMPLER_NAMES,
         ),
-        "sampler": gr.Dropdown(
-            list(zip(SAMPLER_NAMES.values(), SAMPLER_NAMES)),
-            value=Run.sampler,
-            label="Sampler",
-            info="How a step is taken: with or without new noise, to first or second order.",
-            elem_id="sampler",
-        ),
-        "eta": slider("eta", 0.05, "Noise added on the way, η", "0: none (DDIM). 1: as much as DDPM adds."),
-        "guidance": slider("guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates the digit."),
+        "eta": slider(Run, "eta", 0.05, "Noise added on the way, η", "0: none (DDIM). 1: as much as DDPM adds."),
+        "guidance": slider(Run, "guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates the digit."),
         "seed": gr.Number(
             Run.seed,
             precision=0,  # no limits here: past them Gradio refuses the run, from_query corrects it and says so

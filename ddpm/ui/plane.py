@@ -13,13 +13,11 @@ from ddpm.engine import Engine
 from ddpm.live import Trained
 from ddpm.plane import DRAWN, MINE, SETTINGS, Plane, frames, sketch
 from ddpm.scaling import AS_IT_IS
-from ddpm.schedule import alpha_bar, grid
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
 from ddpm.ui.experiments import PLANE as EXPERIMENTS
 from ddpm.ui.lesson import (
     NO_ETA,
-    PARAMETERS,
     QUIET,
     SAMPLER_NAMES,
     STREAMING,
@@ -29,8 +27,10 @@ from ddpm.ui.lesson import (
     experiments,
     follow_schedule,
     given,
+    left_over,
     moved_by,
     schedule,
+    schedule_moved,
     slider,
     stream,
 )
@@ -97,13 +97,14 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
         p: float,
         reach: float,
         c: float,
+        table: str,
         sampler: str,
         eta: float,
         seed: int,
         request: gr.Request,
     ) -> AsyncIterator[str]:
         """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
-        values = (data, points, direction, denoiser, count, steps, schedule, s, p, reach, c, sampler, eta, seed)
+        values = (data, points, direction, denoiser, count, steps, schedule, s, p, reach, c, table, sampler, eta, seed)
         plane, notes = Plane.from_query(given(_NAMES, values))
         async with aclosing(messages_of(plane, notes, request)) as messages:
             async for message in messages:
@@ -145,14 +146,8 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
     connect(engine, pressed, controls, screen, flow, open_link, Plane.from_query, "flow")
     offered.connect(controls, screen, flow)
     # Only what the visitor does: what a link sets comes with a run of its own.
-    seen = [controls["data"].select, controls["schedule"].select, controls["points"].input]
-    gr.on(
-        seen + [controls[name].release for name in PARAMETERS],
-        look,
-        set(inputs),
-        **streaming,
-        api_visibility="private",
-    )
+    seen = [*schedule_moved(controls), controls["data"].select, controls["points"].input]
+    gr.on(seen, look, set(inputs), **streaming, api_visibility="private")
     controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **QUIET)
     follow_schedule(controls)
 
@@ -172,12 +167,7 @@ def _advice(plane: Plane, mine: Trained | None) -> list[str]:
             f"Your network was trained on other data ({DATA[mine.plane.data]}), so that is what it makes here; "
             "the data and the exact arrows are of the data chosen."
         )
-    if (left := float(alpha_bar(grid(plane.curve, 1)[0]))) > 1e-3:
-        notes.append(
-            f"This schedule never reaches pure noise: at t = T, ᾱ = {left:.1%} of the signal's variance is left, but "
-            "the particles start from pure noise. See what that costs."
-        )
-    return notes
+    return notes + left_over(plane.curve)
 
 
 def _settings() -> dict[str, gr.components.Component]:

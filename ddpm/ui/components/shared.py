@@ -23,14 +23,16 @@ _HERE = Path(__file__).parent
 _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
-def component(name: str, setup: Mapping[str, Any], root: str = "", uses: Sequence[str] = ()) -> gr.HTML:
+def component(
+    name: str, setup: Mapping[str, Any], root: str = "", uses: Sequence[str] = (), clock: bool = True
+) -> gr.HTML:
     """The player of ``name``.html, .css and .js on top of what is shared; ``setup`` is what its script is told.
 
-    ``uses`` names styles and scripts that stand between what all share and its own.
+    ``uses`` names styles and scripts that stand between what all share and its own. Without ``clock`` it shows no run.
     ``root`` leads from the page's address to the app's: "" for the first page, "../" for one below it.
     """
     gr.set_static_paths([_PLOTLY])
-    files = ("shared.css", "shared.js", *uses, f"{name}.css", f"{name}.js")
+    files = ("shared.css", "shared.js", *(["clock.js"] if clock else []), *uses, f"{name}.css", f"{name}.js")
     html = re.sub(r" *<!-- (\w+\.html) -->\n", lambda match: _read(match[1]), _read(f"{name}.html"))
     return gr.HTML(
         value="",

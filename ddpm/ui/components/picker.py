@@ -1,0 +1,30 @@
+"""The picker: the examples of a model as a grid of buttons; its value is the number of the chosen one, as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gradio as gr
+
+from ddpm.picture import EACH, SHEETS
+from ddpm.run import MODELS
+
+_HERE = Path(__file__).parent
+
+
+def picker(model: str, example: int, root: str = "../") -> gr.HTML:
+    """The component; it triggers ``input`` when the visitor chooses another. Its prop ``sheet`` is the model's name."""
+    gr.set_static_paths([SHEETS])
+    sheets = {
+        name: {"address": f"{root}gradio_api/file={SHEETS / f'{name}.png'}", "names": MODELS[name]} for name in MODELS
+    }
+    return gr.HTML(
+        value=str(example),
+        elem_id="example",
+        html_template=(_HERE / "picker.html").read_text("utf-8"),
+        css_template=(_HERE / "picker.css").read_text("utf-8"),
+        js_on_load=(_HERE / "picker.js").read_text("utf-8"),
+        setup=json.dumps({"rows": EACH, "columns": len(MODELS[model]), "sheets": sheets}),
+        sheet=model,
+    )

@@ -1,0 +1,98 @@
+// The sketch: white strokes on black, kept as 28 × 28 pixels of 16 greys, two in a byte, as base64url in the value.
+const $ = (selector) => element.querySelector(selector);
+const canvas = $("canvas"), pencil = canvas.getContext("2d", { willReadFrequently: true });
+const SIDE = 28, PEN = 22; // about as thick as the strokes of MNIST, which are a little over two pixels wide
+
+let past = [], last = null;
+
+// --- the drawing as text -------------------------------------------------------------------------------------------
+
+function encode() {
+  const small = Object.assign(document.createElement("canvas"), { width: SIDE, height: SIDE }).getContext("2d");
+  small.imageSmoothingQuality = "high";
+  small.drawImage(canvas, 0, 0, SIDE, SIDE);
+  const { data } = small.getImageData(0, 0, SIDE, SIDE), grey = (i) => Math.round(data[4 * i] / 17);
+  const bytes = Array.from({ length: (SIDE * SIDE) / 2 }, (_, i) => (grey(2 * i) << 4) | grey(2 * i + 1));
+  if (!bytes.some(Boolean)) return "";
+  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+}
+
+function paint(text) {
+  blank();
+  if (!text) return;
+  const bytes = atob(text.replace(/-/g, "+").replace(/_/g, "/")), image = new ImageData(SIDE, SIDE);
+  for (let i = 0; i < SIDE * SIDE; i++) {
+    const value = 17 * (i % 2 ? bytes.charCodeAt(i >> 1) & 15 : bytes.charCodeAt(i >> 1) >> 4);
+    image.data.set([value, value, value, 255], 4 * i);
+  }
+  const small = Object.assign(document.createElement("canvas"), { width: SIDE, height: SIDE });
+  small.getContext("2d").putImageData(image, 0, 0);
+  pencil.imageSmoothingEnabled = false; // so that the drawing comes back from its text as it was
+  pencil.drawImage(small, 0, 0, canvas.width, canvas.height);
+}
+
+function blank() {
+  pencil.fillStyle = "black";
+  pencil.fillRect(0, 0, canvas.width, canvas.height);
+}
+
+// --- strokes -----------------------------------------------------------------------------------------------------
+
+function place(event) {
+  const box = canvas.getBoundingClientRect();
+  return [((event.clientX - box.left) / box.width) * canvas.width, ((event.clientY - box.top) / box.height) * canvas.height];
+}
+
+function draw(to) {
+  Object.assign(pencil, { strokeStyle: "white", lineWidth: PEN, lineCap: "round" });
+  pencil.beginPath();
+  pencil.moveTo(...last);
+  pencil.lineTo(...to);
+  pencil.stroke();
+  last = to;
+}
+
+function publish(text = encode()) {
+  $(".count").textContent = text ? "" : "Draw a digit here, large and in the middle.";
+  if (text === props.value) return;
+  props.value = text;
+  trigger("change");
+  trigger("input");
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  event.preventDefault();
+  canvas.setPointerCapture(event.pointerId);
+  past.push(props.value);
+  last = place(event);
+  draw(last);
+});
+canvas.addEventListener("pointermove", (event) => {
+  if (last) for (const part of event.getCoalescedEvents?.() ?? [event]) draw(place(part));
+});
+function lift() {
+  if (!last) return;
+  last = null;
+  publish();
+}
+canvas.addEventListener("pointerup", lift);
+canvas.addEventListener("pointercancel", lift);
+$(".undo").addEventListener("click", () => {
+  if (!past.length) return;
+  const text = past.pop();
+  paint(text);
+  publish(text);
+});
+$(".clear").addEventListener("click", () => {
+  past.push(props.value);
+  blank();
+  publish();
+});
+
+function load() {
+  if (props.value !== encode()) paint(props.value);
+  $(".count").textContent = props.value ? "" : "Draw a digit here, large and in the middle.";
+}
+watch("value", load);
+blank();
+load();

@@ -1,0 +1,273 @@
+"""The noising lesson: a picture disappears in noise, and the network says what it still sees in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ddpm.engine import Engine
+from ddpm.noising import DRAWN, EXAMPLE, UPLOADED, Noising, look, moment
+from ddpm.picture import PictureError, encode, from_file
+from ddpm.process import Network
+from ddpm.ui.components.noising import pack, screen, start
+from ddpm.ui.components.picker import picker
+from ddpm.ui.components.sketch import sketch
+from ddpm.ui.lesson import (
+    DICE,
+    DRAW_SEED,
+    QUIET,
+    STREAMING,
+    follow_schedule,
+    given,
+    open_with_link,
+    schedule,
+    schedule_moved,
+    slider,
+    stream,
+    to_settings,
+)
+
+INTRODUCTION = """
+# How a picture disappears in noise
+Move *t* from left to right: the clean picture x₀ is mixed with more and more random noise ε, until nothing is left of it.
+Watch the two pictures on the right. The network sees xₜ alone, and says which part of it is noise: near the data it finds
+the picture easily, in the middle it guesses, and at the end it can only answer with the average of all pictures.
+"""
+
+FORMULAS = r"""
+### The formulas
+**One jump** to step $t$: $\quad x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon,\qquad \varepsilon \sim \mathcal N(0, I)$.
+The share of the signal's variance that is left is $\bar\alpha_t$.
+
+**Step by step**, the Markov chain (each step depends on the one before alone): $\quad q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1-\beta_t}\,x_{t-1},\ \beta_t I\big)$.
+With $\bar\alpha_t = \prod_{s \le t}(1-\beta_s)$ both have the same mean $\sqrt{\bar\alpha_t}\,x_0$ and the same variance $1-\bar\alpha_t$.
+
+**Mixing**, as some introductions do: $\quad x_t = (1-a)\,x_0 + a\,\varepsilon$ with the amount $a = t/T$. The squares of its factors,
+$(1-a)^2 + a^2$, do not add up to 1: half-way the picture has half of the variance, so the network, which was trained on
+$\bar\alpha_t + (1-\bar\alpha_t) = 1$, sees a paler picture than any it knows. With uniform noise on $[-1, 1]$ the variance
+ends at $1/3$, and the end is not the bell curve from which a sampler starts. Mixing is not wrong in itself, flow matching does so;
+but the network must then be trained for it.
+
+*Sources:* the chain and the jump: Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", eq. 2 and 4. Uniform
+mixing: `corrupt` in the Hugging Face diffusion course, unit 1, here in the scale −1 … 1. *Examples:* test pictures of MNIST and CIFAR-10.
+"""
+
+LATEX = [{"left": "$", "right": "$", "display": False}]
+
+_PICTURES = {"an example": EXAMPLE, "drawn by you": DRAWN, "uploaded by you": UPLOADED}
+
+_WAYS = {
+    "in one jump": "jump",
+    "step by step": "chain",
+    "mixing, Gaussian noise": "mix",
+    "mixing, uniform noise": "mix-uniform",
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings worth a look, and what to look for."""
+
+    noising: Noising
+    text: str
+
+
+PRESETS = {
+    "Where does the digit vanish?": Preset(
+        Noising(t=450, schedule="cosine"),
+        "λ is close to 0: half of the variance is noise, and you may still guess the digit. Now move *t* to the right. The "
+        "network goes on finding it for a while; then x̂₀ turns into a blur, the average of all digits that fit.",
+    ),
+    "What is wrong with mixing?": Preset(
+        Noising(model="cifar10", example=17, way="mix-uniform", t=500),
+        "The bars are too narrow for the bell curve, and ε̂ is far off: the network was never trained on so little "
+        "variance. Choose *in one jump* to compare, and see the curve of this way fall in *Is the variance kept?*",
+    ),
+}
+
+
+def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are the image models by name."""
+
+    def messages_of(noising: Noising, notes: list[str], owner: str | None, everything: bool) -> AsyncIterator[str]:
+        network, notes = networks[noising.model], notes + _advice(noising)
+        job = look(noising, network) if everything else moment(noising, network)
+        # Of an owner of its own, so that moving t does not end what is being measured.
+        who = owner if everything or not owner else f"{owner} t"
+        return stream(engine, job, who, lambda number: start(noising, number, notes, everything), pack)
+
+    async def answer(
+        values: Mapping[gr.components.Component, Any], owner: str | None, everything: bool
+    ) -> AsyncIterator[str]:
+        noising, notes = Noising.from_query(given(names, [values[control] for control in inputs]))
+        async with aclosing(messages_of(noising, notes, owner, everything)) as messages:
+            async for message in messages:
+                yield message
+
+    async def show(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(answer(values, request.session_hash, True)) as messages:
+            async for message in messages:
+                yield message
+
+    async def move(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(answer(values, request.session_hash, False)) as messages:
+            async for message in messages:
+                yield message
+
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        read = Noising.from_query(dict(request.query_params))
+        async with aclosing(messages_of(*read, request.session_hash, True)) as messages:
+            async for message in messages:
+                yield message
+
+    def values_of(noising: Noising) -> list[object]:
+        updates = {
+            "t": gr.Slider(value=noising.t, maximum=noising.steps),
+            "example": gr.HTML(value=str(noising.example), sheet=noising.model),
+        }
+        return [updates.get(name, getattr(noising, name)) for name in names]
+
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="presets"):
+        presets = {name: gr.Button(name, size="sm", min_width=200) for name in PRESETS}
+    to_settings()
+    look_for = gr.Markdown(visible=False, elem_id="look-for")
+    with gr.Row(elem_id="stage"):
+        with gr.Column(scale=3, min_width=320):
+            controls: dict[str, gr.components.Component] = {"t": _time()}
+            shown = screen()
+        with gr.Column(scale=1, min_width=280, elem_id="settings"):
+            controls |= _picture()
+            with gr.Column(visible=False, elem_id="drawer") as drawer:
+                controls["drawing"] = sketch()
+            bring = gr.UploadButton("Upload a picture", size="sm", file_types=["image"], elem_id="upload")
+            gr.Markdown(
+                "Its middle square is kept, 32 × 32 pixels small. It stays between you and this page: a link does not hold it.",
+                elem_id="upload-info",
+            )
+            controls |= _settings()
+            dice = gr.Button("New noise", icon=DICE, size="sm", elem_id="dice")
+    gr.Markdown(FORMULAS, latex_delimiters=LATEX)
+
+    names, inputs = list(controls), list(controls.values())
+    streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
+    following = {"show_progress": "hidden", "api_visibility": "private"}
+    open_with_link(inputs, shown, open_link, Noising.from_query, values_of)
+
+    controls["t"].input(move, set(inputs), **{**streaming, "trigger_mode": "always_last"})
+    shown.select(_clicked, None, controls["t"], **following).then(move, set(inputs), **streaming)
+    changed = [controls[name].input for name in ("model", "picture", "example", "drawing", "way")]
+    gr.on([*changed, controls["seed"].submit, *schedule_moved(controls)], show, set(inputs), **streaming)
+    drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
+    drawn.then(show, set(inputs), **streaming)
+    fitted = controls["steps"].release(_fit, [controls["t"], controls["steps"]], controls["t"], **following)
+    fitted.then(show, set(inputs), **streaming)
+    taken = bring.upload(take, [bring], [controls["upload"], controls["picture"]], **following)
+    taken.success(show, set(inputs), **streaming)
+    for name, button in presets.items():
+        preset = PRESETS[name]
+        chosen = button.click(
+            lambda preset=preset: [*values_of(preset.noising), gr.Markdown(preset.text, visible=True)],
+            None,
+            [*inputs, look_for],
+            **following,
+        )
+        chosen.then(show, set(inputs), **streaming)
+    controls["model"].change(lambda model: gr.HTML(sheet=model), controls["model"], controls["example"], **QUIET)
+    controls["picture"].change(
+        lambda picture: [gr.HTML(visible=picture == EXAMPLE), gr.Column(visible=picture == DRAWN)],
+        controls["picture"],
+        [controls["example"], drawer],
+        **QUIET,
+    )
+    follow_schedule(controls)
+
+
+async def take(path: str) -> tuple[str, str]:
+    """The upload as text, and that it is the picture to show. Raises gr.Error, in one sentence, for a wrong file."""
+    try:
+        return encode(await asyncio.to_thread(from_file, Path(path)), 8), UPLOADED
+    except PictureError as error:
+        raise gr.Error(str(error), print_exception=False, title="Not this file") from error
+    finally:
+        Path(path).unlink(missing_ok=True)
+
+
+def _clicked(event: gr.EventData) -> int:
+    """The step that was clicked in the strip."""
+    return int(event.t)
+
+
+def _fit(t: int, steps: int) -> gr.Slider:
+    """The slider of t for another number of steps."""
+    return gr.Slider(value=min(t, steps), maximum=steps)
+
+
+def _advice(noising: Noising) -> list[str]:
+    """What a visitor should know of the settings chosen."""
+    notes = []
+    if noising.picture == DRAWN and not noising.drawing:
+        notes.append("Nothing is drawn yet, so the picture is black: draw in the box.")
+    if noising.inverted:
+        notes.append("Your picture is bright at its edge, so it is shown inverted: the network knows white on black.")
+    return notes
+
+
+def _time() -> gr.Slider:
+    return gr.Slider(
+        1,
+        Noising.steps,
+        Noising.t,
+        step=1,
+        label="Step t",
+        info="1: hardly any noise. T: hardly anything else.",
+        elem_id="t",
+    )
+
+
+def _picture() -> dict[str, gr.components.Component]:
+    return {
+        "model": gr.Radio(
+            [("digits", "mnist"), ("colour pictures", "cifar10")],
+            value=Noising.model,
+            label="Network",
+            info="Which of our networks looks at the picture.",
+            elem_id="model",
+        ),
+        "picture": gr.Radio(
+            list(_PICTURES.items()),
+            value=Noising.picture,
+            label="Picture",
+            info="What is noised.",
+            elem_id="picture",
+        ),
+        "example": picker(Noising.model, Noising.example),
+        "upload": gr.State(""),
+    }
+
+
+def _settings() -> dict[str, gr.components.Component]:
+    return {
+        "way": gr.Radio(
+            list(_WAYS.items()),
+            value=Noising.way,
+            label="The way to xₜ",
+            info="How the noise is put in.",
+            elem_id="way",
+        ),
+        "steps": slider(Noising, "steps", 1, "Steps T", "From data to noise."),
+        **schedule(Noising),
+        "seed": gr.Number(
+            Noising.seed,
+            precision=0,  # no limits here: past them Gradio refuses the run, Noising.from_query corrects it and says so
+            label="Seed",
+            info="The noise drawn: the same seed gives the same. Press Enter.",
+            elem_id="seed",
+        ),
+    }
