@@ -12,7 +12,7 @@ from ddpm.denoiser import Guided
 from ddpm.networks import UNetConfig
 from ddpm.process import Network
 from ddpm.sampling import SAMPLERS, Path, Step, follow, generators, normal
-from ddpm.schedule import SCHEDULES, grid
+from ddpm.schedule import SCHEDULES, Schedule, grid
 from ddpm.settings import Choice, Number, Setting, Settings
 
 MODELS: dict[str, tuple[str, ...]] = {
@@ -65,6 +65,11 @@ class Run(Settings):
         return settings(_MODEL.nearest(str(given.get("model"))) or cls.model)
 
     @property
+    def curve(self) -> Schedule:
+        """The schedule."""
+        return SCHEDULES[self.schedule]()
+
+    @property
     def rows_each(self) -> int:
         """How many times the network is asked about each picture."""
         asks = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
@@ -82,7 +87,7 @@ class Run(Settings):
 def begin(run: Run, config: UNetConfig) -> tuple[Path, Guided]:
     """The sampler of ``run`` and who answers it with a network of ``config``."""
     own = generators(run.seed, range(run.count))
-    noise, levels = normal(config.shape, own), grid(SCHEDULES[run.schedule](), run.steps)
+    noise, levels = normal(config.shape, own), grid(run.curve, run.steps)
     path = SAMPLERS[run.sampler](levels, noise, run.eta, own)
     return path, Guided(config, torch.tensor(run.labels), run.guidance, clip=True)
 
