@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def states(run):
 
 def pairs(run):
     steps = states(run)
-    return list(zip(steps, steps[1:]))
+    return list(pairwise(steps))
 
 
 @every_run
@@ -89,7 +90,7 @@ def test_ddim_adds_nothing():
 def test_the_shares_and_betas_are_those_of_the_grid():
     run = Run(steps=20, schedule="linear")
     levels = grid(run.curve, run.steps)
-    found = [lines(run, *pair) for pair in zip(levels, levels[1:])]
+    found = [lines(run, *pair) for pair in pairwise(levels)]
     assert_close(torch.tensor([one.beta for one in found]), betas(levels).float())
     assert_close(torch.tensor([one.alpha_bar for one in found]), alpha_bar(levels[:-1]).float())
     for one in found:
@@ -100,6 +101,6 @@ def test_the_shares_and_betas_are_those_of_the_grid():
 
 def test_the_other_variance_of_algorithm_2_is_beta():
     levels = grid(Run().curve, 10)
-    for pair in zip(levels, levels[1:]):
+    for pair in pairwise(levels):
         one = lines(Run(sampler="ddpm-beta"), *pair)
         assert one.std == one.own_std == pytest.approx(math.sqrt(one.beta))

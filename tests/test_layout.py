@@ -8,7 +8,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "checkpoint", "backend"),
-    *("parallel", "training", "settings", "run", "algorithm", "engine", "classifier", "evaluate", "plane", "live", "line", "program", "report"),
+    *(
+        "parallel",
+        "training",
+        "settings",
+        "run",
+        "algorithm",
+        "engine",
+        "classifier",
+        "evaluate",
+        "plane",
+        "live",
+        "line",
+        "program",
+        "report",
+    ),
     *("plots", "ui"),
 ]
 """The modules of ddpm/, each below those it may import."""

@@ -4,11 +4,11 @@ const STRONG = new Set(["noise", "z", "correction"]); // pictures drawn from −
 const OF_A_STEP = ["level", "predict", "mean", "draw", "next"];
 const WHOSE = {
   ddpm: "This run takes DDPM's lines.",
-  beta: "This run takes DDPM's lines, with β_t for the variance of the noise.",
+  beta: "This run takes DDPM's lines, with βₜ for the variance of the noise.",
   ddim: "This run takes DDIM's lines: no noise is drawn on the way.",
   between: "This run lies between the two: with its η it draws some noise, and less than DDPM.",
   "dpm-solver++": "This run's sampler is another: DPM-Solver++ (2M). It takes DDIM's lines, with x̂₀ extrapolated to the middle of the step from this prediction and the one before: c is what that changes. In its first and its last step, nothing.",
-  heun: "This run's sampler is another: Heun's. It takes DDIM's lines, asks the network again at the x_{t−1} that they lead to, and goes back to take the step with the mean of both ε̂: c is what that changes. In its last step, nothing.",
+  heun: "This run's sampler is another: Heun's. It takes DDIM's lines, asks the network again at the xₜ₋₁ that they lead to, and goes back to take the step with the mean of both ε̂: c is what that changes. In its last step, nothing.",
 };
 
 let spot = { sample: 0, row: Math.floor(setup.shape[1] / 2), column: Math.floor(setup.shape[2] / 2) }; // the pixel followed

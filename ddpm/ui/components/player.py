@@ -15,6 +15,7 @@ from ddpm.plots import CLASS_COLOURS, columns, projection
 from ddpm.run import MODELS, Run, shown
 from ddpm.ui.components.shared import component, message
 
+
 def player(cloud: Projection, shape: Sequence[int]) -> gr.HTML:
     """The component for pictures of ``shape`` (C, H, W), with their paths drawn in the plane of ``cloud``."""
     setup = {
