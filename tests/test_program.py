@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pages import open_page
 from torch.testing import assert_close
 
 from ddpm import line, plane
@@ -180,3 +181,53 @@ def test_a_drawing_whose_text_holds_a_name_of_the_library_imports_nothing_for_it
     assert points == "-rate-AA"
     text = program(Plane(data="drawn", points=points, direction="jump"))
     assert points in text and "ddpm.training" not in text
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+COPIED = "() => navigator.clipboard.readText()"
+
+
+def copied(page):
+    """The program as the page's copy button gives it."""
+    page.locator("#program").get_by_role("button", name="Copy").click()
+    page.wait_for_function("() => navigator.clipboard.readText().then(text => text.includes('import'))")
+    return page.evaluate(COPIED)
+
+
+LESSONS = {
+    "/?count=2&steps=4&eta=1": Run(count=2, steps=4, eta=1.0),
+    "/colour?count=1&steps=2&label=cat": Run(model="cifar10", label="cat", count=1, steps=2),
+    "/line?count=200&steps=9&mean1=-2.5": line.Line(count=200, steps=9, mean1=-2.5),
+    "/plane?count=100&steps=5&data=spiral": Plane(count=100, steps=5, data="spiral"),
+    "/train?batches=200&prediction=noise": Training(batches=200, prediction="noise"),
+}
+
+
+@pytest.mark.parametrize("url", LESSONS)
+def test_every_lesson_shows_the_program_of_its_link_and_copies_it(page, context, server, url):
+    settings = LESSONS[url]
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_page(page, server + url)
+    page.get_by_role("button", name="Show the code").click()
+    page.locator("#program").get_by_text(call(settings)).wait_for()
+    assert copied(page) == program(settings)
+
+
+def test_the_program_follows_the_controls(page, server):
+    open_page(page, server + "/?count=2&steps=4")
+    page.get_by_role("button", name="Show the code").click()
+    page.locator("#program").get_by_text("Run(count=2, steps=4)").wait_for()
+    page.get_by_role("radio", name="8", exact=True).check()
+    page.locator("#program").get_by_text('Run(label="8", count=2, steps=4)').wait_for()
+    page.locator("#eta input[type=number]").fill("0.5")
+    page.locator("#eta input[type=number]").press("Tab")
+    page.locator("#program").get_by_text("posterior(x, x0, now, after, eta=0.5)").wait_for()
+
+
+def test_the_program_fits_a_phone(page, server):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, server + "/line?count=200&steps=4")
+    page.get_by_role("button", name="Show the code").click()
+    page.locator("#program").get_by_text("Line(count=200, steps=4)").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -136,7 +136,15 @@ def show_code(
             "The same computation as a Python program, with the settings chosen above. Run it in the folder of this "
             "project: it gives the same numbers, up to rounding."
         )
-        text = gr.Code(program(read({})[0]), "python", interactive=False, label="Program", elem_id="program")
+        text = gr.Code(
+            program(read({})[0]),
+            "python",
+            interactive=False,
+            wrap_lines=True,
+            buttons=["copy"],
+            label="Program",
+            elem_id="program",
+        )
     changes = [control.change for control in inputs]
     gr.on(changes, code, inputs, text, trigger_mode="always_last", **QUIET)
 

@@ -1,6 +1,6 @@
 // Algorithm 2, line by line, for one picture of the run: part of the player of pictures, which follows it.
 const section = $(".algorithm"), lineItems = [...element.querySelectorAll(".lines > li")];
-const STRONG = new Set(["noise", "z", "correction"]); // pictures drawn from −3 to 3, as noise spreads
+const RANGES = { noise: 3, z: 3, correction: 0.3 }; // of the pictures that are not drawn from −1 to 1
 const OF_A_STEP = ["level", "predict", "mean", "draw", "next"];
 const WHOSE = {
   ddpm: "This run takes DDPM's lines.",
@@ -86,7 +86,7 @@ function paintAlgorithm(frame) {
 function paintFigure(figure, value, at) {
   const canvas = figure.querySelector("canvas") ?? furnish(figure);
   figure.classList.toggle("empty", !value);
-  if (value) paintPictures(canvas, value, 1, STRONG.has(figure.dataset.picture) ? 3 : 1);
+  if (value) paintPictures(canvas, value, 1, RANGES[figure.dataset.picture]);
   const numbers = value ? Array.from({ length: channels }, (_, c) => value(at + c * width * height)) : [];
   figure.querySelector(".pixel").textContent = numbers.map((one) => one.toFixed(channels === 1 ? 4 : 2).replace("-", "−")).join(" ");
   const { style } = figure.querySelector(".spot");
@@ -98,9 +98,9 @@ function furnish(figure) {
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", figure.textContent);
   canvas.addEventListener("click", pickPixel);
-  const frame = Object.assign(document.createElement("div"), { className: "frame" });
-  frame.append(canvas, Object.assign(document.createElement("span"), { className: "spot" }));
-  figure.append(frame, Object.assign(document.createElement("span"), { className: "pixel" }));
+  const holder = Object.assign(document.createElement("div"), { className: "frame" });
+  holder.append(canvas, Object.assign(document.createElement("span"), { className: "spot" }));
+  figure.append(holder, Object.assign(document.createElement("span"), { className: "pixel" }));
   return canvas;
 }
 
