@@ -115,13 +115,13 @@ def test_the_other_variance_of_algorithm_2_is_beta():
 
 ROOT = Path(__file__).parent.parent
 OPEN = {"show_algorithm": 1}
-FIGURES = """() => Object.fromEntries([...document.querySelectorAll('.lines figure')]
+FIGURES = """() => Object.fromEntries([...document.querySelectorAll('.listing figure')]
   .filter(f => f.offsetParent && !f.classList.contains('empty')).map(f => {
     const c = f.querySelector('canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
     return [f.dataset.picture, [f.querySelector('.pixel').textContent, c.height, c.width, ...d]]; }))"""
 NUMBERS = """() => Object.fromEntries([...document.querySelectorAll('.algorithm [data-value]')]
   .map(e => [e.dataset.value, e.textContent]))"""
-LINE = "() => document.querySelector('.lines .now')?.dataset.line"
+LINE = "() => document.querySelector('.listing .now')?.dataset.line"
 
 
 def opened(page, url, position):
@@ -210,12 +210,12 @@ def test_the_button_walks_through_the_lines_of_every_step_to_the_end_without_the
 def test_the_keys_walk_and_later_lines_show_nothing_yet(page, server):
     opened(page, server + QUICK, 1)
     assert page.evaluate(LINE) is None and len(figures(page)) == 8
-    page.locator(".lines").focus()
+    page.locator(".listing").focus()
     for _ in range(3):
         page.keyboard.press("ArrowDown")
     page.wait_for_function(f"({LINE})() === 'mean'")
     assert figures(page).keys() == {"first", "x", "noise", "x0", "mean"}
-    assert page.locator(".lines [aria-current=step]").get_attribute("data-line") == "mean"
+    assert page.locator(".listing [aria-current=step]").get_attribute("data-line") == "mean"
     page.keyboard.press("ArrowUp")
     page.wait_for_function(f"({LINE})() === 'predict'")
     page.keyboard.press("ArrowRight")
@@ -238,7 +238,7 @@ def test_opening_the_section_at_the_end_goes_to_a_step_and_stays_in_the_address(
     assert query(page)["show_algorithm"] == "1"
     other = context.new_page()
     open_page(other, page.url)
-    assert other.locator(".lines").is_visible()
+    assert other.locator(".listing").is_visible()
     page.locator(".algorithm summary").click()
     page.wait_for_function("new URL(location).searchParams.get('show_algorithm') === '0'")
 
@@ -276,7 +276,7 @@ def test_the_section_fits_a_phone(page, server):
     page.set_viewport_size({"width": 390, "height": 844})
     opened(page, server + QUICK, 1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    edges = page.locator(".lines figure, .lines .ways > div").evaluate_all(
+    edges = page.locator(".listing figure, .listing .ways > div").evaluate_all(
         "all => all.filter(e => e.offsetParent).map(e => e.getBoundingClientRect()).map(b => [b.left, b.right])"
     )
     assert edges and all(left >= 0 and right <= 390 for left, right in edges)

@@ -1,5 +1,5 @@
 // Algorithm 2, line by line, for one picture of the run: part of the player of pictures, which follows it.
-const section = $(".algorithm"), lineItems = [...element.querySelectorAll(".lines > li")];
+const section = $(".algorithm"), lineItems = [...element.querySelectorAll(".listing > li")];
 const RANGES = { noise: 3, z: 3, correction: 0.3 }; // of the pictures that are not drawn from −1 to 1
 const OF_A_STEP = ["level", "predict", "mean", "draw", "next"];
 const WHOSE = {
