@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.process import Network
+from ddpm.algorithm import Lines, added, lines
+from ddpm.process import Network, noise_from_x0
 from ddpm.run import Run, begin, shown
 from ddpm.sampling import Step
 from ddpm.schedule import alpha_bar
@@ -217,33 +218,45 @@ def _part(job: Job, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Frame(NamedTuple):
-    """One shown step: x and x0 (count, *D) float32, ᾱ the share of the signal's variance that is left."""
+    """One shown step: x, x0 and the noise predicted from it (count, *D) float32, ᾱ the share of the signal's variance left.
+
+    ``lines`` are the numbers of the step that follows and ``added`` (count, *D) what it adds to its mean, as
+    ``ddpm.algorithm`` says. No step follows the last state: it has no lines, and its noise is 0.
+    """
 
     index: int
     log_snr: float
     alpha_bar: float
     x: np.ndarray
     x0: np.ndarray
+    noise: np.ndarray
+    lines: Lines | None
+    added: np.ndarray | None
     seconds: float
     """Since the computation began."""
 
 
 @torch.no_grad()
 def frames(run: Run, network: Network) -> Work:
-    """The job of ``run`` on ``network``: the steps worth showing as frames."""
+    """The job of ``run`` on ``network``: the steps worth showing as frames, each once the state after it is known."""
     begun, worth_showing = time.monotonic(), shown(run.steps)
     path, guided = begin(run, network.config)
     query = next(path)
     while query.index != 0:
         output = yield Forward(network, *guided.rows(query.x, query.log_snr))
         x0 = guided.x0(query.x, query.log_snr, output)
-        if query.index in worth_showing:
-            yield _frame(Step(*query, x0), begun)
+        if query.index is not None:
+            step = Step(*query, x0)
         query = path.send(x0)
-    yield _frame(Step(*query, query.x), begun)
+        if query.index is not None and step.index in worth_showing:
+            noise = noise_from_x0(step.x, step.x0, step.log_snr)
+            numbers, rest = lines(run, step.log_snr, query.log_snr), added(run, step, query.log_snr, query.x)
+            yield _frame(step, noise, numbers, rest, begun)
+    yield _frame(Step(*query, query.x), torch.zeros_like(query.x), None, None, begun)
 
 
-def _frame(step: Step, begun: float) -> Frame:
-    share = float(alpha_bar(step.log_snr))
-    x, x0 = (value.contiguous().numpy() for value in (step.x, step.x0))
-    return Frame(step.index, float(step.log_snr), share, x, x0, time.monotonic() - begun)
+def _frame(step: Step, noise: Tensor, numbers: Lines | None, rest: Tensor | None, begun: float) -> Frame:
+    pictures = [value.contiguous().numpy() for value in (step.x, step.x0, noise)]
+    rest = None if rest is None else rest.contiguous().numpy()
+    level = float(step.log_snr), float(alpha_bar(step.log_snr))
+    return Frame(step.index, *level, *pictures, numbers, rest, time.monotonic() - begun)

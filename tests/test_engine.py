@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 from ddpm.engine import Engine, Place, frames
 from ddpm.networks import UNet, UNetConfig
 from ddpm.run import Run, perform, shown
+from ddpm.sampling import SAMPLERS
 from ddpm.schedule import alpha_bar
 
 PATIENCE = 20
@@ -124,6 +126,21 @@ def test_the_frames_are_the_states_of_the_run_carried_out_alone(network, eta):
         for ours, theirs in ((frame.x, state.x), (frame.x0, state.x0)):
             assert ours.dtype == np.float32
             assert np.array_equal(ours, theirs.numpy())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [5, 120])
+def test_every_frame_leads_to_the_state_after_it_even_if_that_is_not_shown(sampler, steps):
+    run = Run(steps=steps, count=2, eta=0.5, sampler=sampler)
+    states = {state.index: state for state in perform(run, Gate())}
+    *frames, last = finished(Gate(), run)
+    for frame in frames:
+        draws = sampler in ("ddim", "ddpm-beta")
+        mean = frame.lines.on_x * frame.x + frame.lines.on_x0 * frame.x0
+        after = mean + (frame.lines.own_std if draws else 1) * frame.added
+        assert_close(after, states[frame.index - 1].x.numpy(), atol=1e-5, rtol=1e-4)
+        assert_close(frame.lines.root * frame.x0 + frame.lines.sigma * frame.noise, frame.x, atol=1e-5, rtol=1e-4)
+    assert last.lines is None and last.added is None and not last.noise.any()
 
 
 def test_a_frame_keeps_its_values_while_the_run_goes_on():

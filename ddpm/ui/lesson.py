@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from ddpm.engine import Engine, Place
+from ddpm.program import program
 from ddpm.schedule import Schedule, alpha_bar, grid
 from ddpm.settings import TABLE, Scheduled, Settings, parameters
 from ddpm.ui.components.shared import end, waiting
@@ -114,6 +115,7 @@ def connect(
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(names), show_progress="hidden", api_visibility="private")
     open_with_link(inputs, screen, open_link, read, values)
+    show_code(controls, read)
 
 
 def open_with_link(
@@ -131,6 +133,33 @@ def open_with_link(
     page = gr.context.Context.root_block
     page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
     page.load(open_link, None, outputs=screen, **STREAMING, api_visibility="private")
+
+
+def show_code(
+    controls: Mapping[str, gr.components.Component], read: Callable[[Mapping[str, Any]], tuple[Settings, list[str]]]
+) -> None:
+    """Adds the program of the settings that ``read`` makes of the ``controls``, which follows them."""
+    names, inputs = list(controls), list(controls.values())
+
+    def code(*values: Any) -> str:
+        return program(read(given(names, values))[0])
+
+    with gr.Accordion("Show the code", open=False, elem_id="code"):
+        gr.Markdown(
+            "The same computation as a Python program, with the settings chosen above. Run it in the folder of this "
+            "project: it gives the same numbers, up to rounding."
+        )
+        text = gr.Code(
+            program(read({})[0]),
+            "python",
+            interactive=False,
+            wrap_lines=True,
+            buttons=["copy"],
+            label="Program",
+            elem_id="program",
+        )
+    changes = [control.change for control in inputs]
+    gr.on(changes, code, inputs, text, trigger_mode="always_last", **QUIET)
 
 
 class Experiments(NamedTuple):

@@ -39,7 +39,7 @@ from ddpm.scaling import Scaling
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.train import COOKIE, file, frame, note, player, start
 from ddpm.ui.experiments import TRAINING as EXPERIMENTS
-from ddpm.ui.lesson import QUIET, STREAMING, dropdown, experiments, given, slider, stream, write_address
+from ddpm.ui.lesson import QUIET, STREAMING, dropdown, experiments, given, show_code, slider, stream, write_address
 from ddpm.ui.plane import DATA
 
 INTRODUCTION = f"""
@@ -225,6 +225,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
     page = gr.context.Context.root_block
     page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
     page.load(come_back, None, **streaming, api_visibility="private")
+    show_code(controls, Training.from_query)
 
 
 def _owner(visit: Visit) -> str:

@@ -72,6 +72,15 @@ for (const control of layers) {
   });
 }
 
+// So is which parts of the player are open.
+for (const part of element.querySelectorAll("details[data-part]")) {
+  part.open = asked.get(`show_${part.dataset.part}`) === "1";
+  part.addEventListener("toggle", () => {
+    writeAddress({ [`show_${part.dataset.part}`]: Number(part.open) });
+    refresh();
+  });
+}
+
 // Sets layers by name, as a visitor would.
 function choose(wanted) {
   for (const [name, value] of Object.entries(wanted)) {
