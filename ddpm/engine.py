@@ -27,9 +27,6 @@ from ddpm.schedule import alpha_bar
 
 log = logging.getLogger(__name__)
 
-BATCH = 16
-"""Rows of a forward pass: on two cores more are hardly cheaper a row, and the next visitor waits for them."""
-
 MOST_JOBS = 32
 """Jobs under way at once; further ones wait, and are told their place."""
 
@@ -144,7 +141,7 @@ class Engine:
     carried out in the engine's own thread, more in a thread each, which suits networks that only wait for an answer.
     """
 
-    def __init__(self, batch: int = BATCH, most: int = MOST_JOBS, lanes: int = 1):
+    def __init__(self, batch: int = 16, most: int = MOST_JOBS, lanes: int = 1):
         self._batch, self._most, self._lanes = batch, most, lanes
         self._executor = ThreadPoolExecutor(lanes, "lane") if lanes > 1 else _Inline()
         self._flying: dict[Future[tuple[Tensor, ...]], list[Part]] = {}

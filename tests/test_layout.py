@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "checkpoint", "backend"),
-    *("parallel", "training", "settings", "run", "engine", "classifier", "evaluate", "plane", "live", "line", "report"),
-    *("plots", "ui"),
+    *("remote", "parallel", "training", "settings", "run", "engine", "classifier", "evaluate", "plane", "live", "line"),
+    *("report", "plots", "ui"),
 ]
 """The modules of ddpm/, each below those it may import."""
 
