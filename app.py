@@ -27,7 +27,7 @@ from ddpm.live import Visits
 from ddpm.plane import NETWORKS
 from ddpm.process import Network
 from ddpm.remote import replicated
-from ddpm.ui import line, pictures, plane, train
+from ddpm.ui import line, pictures, plane, sessions, train
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -119,9 +119,11 @@ def main() -> None:
         page = build_app()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
+    sessions.lighten()
     page.queue(max_size=64).launch(
         max_threads=64,
         max_file_size="16mb",
+        state_session_capacity=1000,
         ssr_mode=False,
         css=CSS,
         theme=gr.themes.Default(),
