@@ -190,7 +190,9 @@ class Wasteful(nn.Module):
 
     def forward(self, *given):
         self.calls[len(given[0])] += 1
-        return [self.network(*given) for _ in range(1 if len(given[0]) == 16 else 20)][0]
+        for _ in range(1 if len(given[0]) == 16 else 20):
+            answer = self.network(*given)
+        return answer
 
 
 def test_every_size_is_measured_equally_often_and_the_cheapest_row_wins(small):
