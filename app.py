@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -128,6 +129,7 @@ def main() -> None:
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
     sessions.lighten()
+    sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
     page.queue(max_size=64).launch(
         max_threads=64,
         max_file_size="16mb",
