@@ -23,12 +23,13 @@ import gradio as gr
 from ddpm.backend import fast, fastest_batch
 from ddpm.checkpoint import load_network, load_projection
 from ddpm.engine import MOST_JOBS, Engine
+from ddpm.learning import load_snapshots
 from ddpm.line import NETWORK
 from ddpm.live import Visits
 from ddpm.plane import NETWORKS
 from ddpm.process import Network
 from ddpm.remote import replicated
-from ddpm.ui import curves, line, noising, pictures, plane, sessions, train
+from ddpm.ui import curves, learning, likelihood, line, noising, pictures, plane, sessions, train
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -48,6 +49,10 @@ LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
 TRAIN = Page("Train it yourself", "train")
 
 NOISING, SCHEDULES = Page("Noising", "noising"), Page("Schedules", "schedules")
+
+LEARNING = Page("Learning", "learning")
+
+LIKELIHOOD = Page("Likelihood", "likelihood")
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -74,6 +79,8 @@ def build_app() -> gr.Blocks:
     toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
     engine, visits = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes), Visits()
+    on_line = load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network
+    trained = {name: load_snapshots(CHECKPOINTS / "snapshots", name) for name in ("unet", "convolutions")}
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
     for model, (name, path) in PAGES.items():
         with app.route(name, path) if path else app:
@@ -81,7 +88,7 @@ def build_app() -> gr.Blocks:
             pictures.lesson(engine, model, networks[model], clouds[model])
     with app.route(*LINE):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
-        line.lesson(engine, load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network)
+        line.lesson(engine, on_line)
     with app.route(*PLANE):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
         plane.lesson(engine, toys, train.mine(visits))
@@ -94,6 +101,12 @@ def build_app() -> gr.Blocks:
     with app.route(*SCHEDULES):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
         curves.lesson(engine, dict([*PAGES.values(), LINE, PLANE, NOISING]))
+    with app.route(*LEARNING):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        learning.lesson(engine, trained)
+    with app.route(*LIKELIHOOD):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        likelihood.lesson(engine, {**networks, **toys, NETWORK: on_line})
     return app
 
 

@@ -227,14 +227,20 @@ def dropdown(
     return gr.Dropdown(choices, value=getattr(kind, name), label=label, info=info, elem_id=name, min_width=200)
 
 
-def moved_by(kind: type[Settings], info: str = "What predicts x̂₀: the network, or the exact formula.") -> gr.Radio:
+def moved_by(
+    kind: type[Settings],
+    info: str = "What predicts x̂₀: the network, or the exact formula.",
+    label: str = "Moved by",
+    visible: bool = True,
+) -> gr.Radio:
     """The choice between the learned and the exact denoiser, and what else ``kind`` allows."""
     return gr.Radio(
         list(kind.allowed({})["denoiser"].options),
         value=kind.denoiser,
-        label="Moved by",
+        label=label,
         info=info,
         elem_id="denoiser",
+        visible=visible,
     )
 
 
