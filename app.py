@@ -1,12 +1,17 @@
 """The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where).
 
 DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster), DDPM_JOBS how many visitors'
-runs are under way at once (default: 32); further ones wait.
+runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a forward pass at most (default:
+what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2) under Ray Serve carry them out.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +20,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
 
-from ddpm.backend import fast
+from ddpm.backend import fast, fastest_batch
 from ddpm.checkpoint import load_network, load_projection
 from ddpm.engine import MOST_JOBS, Engine
 from ddpm.learning import load_snapshots
 from ddpm.line import NETWORK
 from ddpm.live import Visits
 from ddpm.plane import NETWORKS
-from ddpm.ui import learning, likelihood, line, noising, pictures, plane, train
+from ddpm.process import Network
+from ddpm.remote import replicated
+from ddpm.ui import curves, learning, likelihood, line, noising, pictures, plane, sessions, train
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -41,7 +48,7 @@ LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
 
 TRAIN = Page("Train it yourself", "train")
 
-NOISING = Page("Noising", "noising")
+NOISING, SCHEDULES = Page("Noising", "noising"), Page("Schedules", "schedules")
 
 LEARNING = Page("Learning", "learning")
 
@@ -67,12 +74,12 @@ def build_app() -> gr.Blocks:
 
     Raises CheckpointError or FileNotFoundError if one cannot be used, BackendError if DDPM_BACKEND cannot.
     """
-    backend = os.environ.get("DDPM_BACKEND") or None
-    networks = {model: fast(load_network(CHECKPOINTS / f"{model}.safetensors").network, backend) for model in PAGES}
+    networks, lanes = _networks()
     clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
     toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
+    batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
+    engine, visits = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes), Visits()
     on_line = load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network
-    engine, visits = Engine(most=_jobs()), Visits()
     trained = {name: load_snapshots(CHECKPOINTS / "snapshots", name) for name in ("unet", "convolutions")}
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
     for model, (name, path) in PAGES.items():
@@ -91,6 +98,9 @@ def build_app() -> gr.Blocks:
     with app.route(*NOISING):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
         noising.lesson(engine, networks)
+    with app.route(*SCHEDULES):
+        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        curves.lesson(engine, dict([*PAGES.values(), LINE, PLANE, NOISING]))
     with app.route(*LEARNING):
         gr.Navbar(main_page_name=PAGES["mnist"].name)
         learning.lesson(engine, trained)
@@ -100,21 +110,43 @@ def build_app() -> gr.Blocks:
     return app
 
 
-def _jobs() -> int:
-    text = os.environ.get("DDPM_JOBS") or str(MOST_JOBS)
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"DDPM_JOBS is {text!r}; it must be a whole number of at least 1.")
-    return int(text)
+def _networks() -> tuple[dict[str, Network], int]:
+    """The image networks by model, and how many forward passes they can carry out at the same time."""
+    backend, engine = os.environ.get("DDPM_BACKEND") or None, os.environ.get("DDPM_ENGINE") or "local"
+    shipped = {model: load_network(CHECKPOINTS / f"{model}.safetensors").network for model in PAGES}
+    if engine == "local":
+        return {model: fast(network, backend) for model, network in shipped.items()}, 1
+    if engine != "ray":
+        raise ValueError(f"DDPM_ENGINE is {engine!r}; allowed are local and ray.")
+    replicas, until_exit = _whole("DDPM_REPLICAS") or 2, ExitStack()
+    atexit.register(until_exit.close)
+    try:
+        return until_exit.enter_context(replicated(shipped, replicas, backend)), replicas
+    except ImportError as error:
+        raise ValueError(f"DDPM_ENGINE=ray needs pip install -r requirements-ray.txt ({error}).") from error
+
+
+def _whole(name: str) -> int | None:
+    """The number in the environment's ``name``, None if it is not set."""
+    text = os.environ.get(name)
+    if text and (not text.isdigit() or int(text) < 1):
+        raise ValueError(f"{name} is {text!r}; it must be a whole number of at least 1.")
+    return int(text) if text else None
 
 
 def main() -> None:
+    logging.basicConfig(format="%(name)s: %(message)s")
+    logging.getLogger("ddpm").setLevel(logging.INFO)
     try:
         page = build_app()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
+    sessions.lighten()
+    sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
     page.queue(max_size=64).launch(
         max_threads=64,
         max_file_size="16mb",
+        state_session_capacity=1000,
         ssr_mode=False,
         css=CSS,
         theme=gr.themes.Default(),

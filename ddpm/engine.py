@@ -1,4 +1,4 @@
-"""Carries out many visitors' work at once: one thread owns torch, batches what they ask the networks, hands on frames.
+"""Carries out many visitors' work at once: one thread owns it, batches what they ask the networks, hands on frames.
 
 A job is a generator. It yields a frame to show, None for a step that shows nothing, or a ``Forward``, which the engine
 answers with the network's output: rows of different jobs, at different steps, schedules, labels and guidance, go
@@ -12,26 +12,27 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.process import Network
+from ddpm.algorithm import Lines, added, lines
+from ddpm.process import Network, noise_from_x0
 from ddpm.run import Run, begin, shown
 from ddpm.sampling import Step
 from ddpm.schedule import alpha_bar
 
 log = logging.getLogger(__name__)
 
-BATCH = 16
-"""Rows of a forward pass: on two cores more are hardly cheaper a row, and the next visitor waits for them."""
-
-
 MOST_JOBS = 32
 """Jobs under way at once; further ones wait, and are told their place."""
+
+MOST_UNREAD = 16
+"""Frames of a job that its owner has not taken; with more it pauses. Of 25 colour pictures that is 10 MB."""
 
 
 class Place(NamedTuple):
@@ -56,31 +57,59 @@ class Forward(NamedTuple):
 Work = Generator[Any, Tensor | None, None]
 """A job's generator: yields frames, None or ``Forward``s, and is sent the output (B, *D) of the last ``Forward``."""
 
-_END = object()
+
+class Question:
+    """What a job has asked, and what is there of the answer: batches take its rows in turn and bring theirs back."""
+
+    def __init__(self, forward: Forward):
+        self.forward, self.answer = forward, torch.empty_like(forward.x)
+        self.left = self.missing = len(forward.x)
+        """Rows that no batch has taken yet, and rows whose answer is not there yet."""
+
+    def take(self, count: int) -> slice:
+        """The next ``count`` rows, for a batch."""
+        first = len(self.answer) - self.left
+        self.left -= count
+        return slice(first, first + count)
+
+    def arguments(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network must be asked about ``rows``."""
+        return tuple(value[rows] for value in self.forward[1:])
+
+    def put(self, rows: slice, answer: Tensor) -> None:
+        """Keeps the network's answer for ``rows``."""
+        self.answer[rows] = answer
+        self.missing -= len(answer)
 
 
 class Job:
-    """Work under way, as its owner sees it: an asynchronous stream of frames that ends early once it is stopped."""
+    """Work under way, as its owner sees it: an asynchronous stream of frames that ends early once it is stopped.
 
-    def __init__(self, work: Work, owner: str):
+    It goes on only while fewer than ``MOST_UNREAD`` frames wait for its owner; ``wake`` is called when one is taken.
+    """
+
+    def __init__(self, work: Work, owner: str, wake: Callable[[], None]):
         self.work, self.owner, self.stopped = work, owner, threading.Event()
-        self.asked: Forward | None = None
-        self.answers: list[Tensor] = []
+        self.asked: Question | None = None
         self.begun: float | None = None
         self.place: int | None = None
         self.served = 0
         """Rows computed for it: the engine serves those first who have had fewest."""
-        self._loop, self._frames = asyncio.get_running_loop(), asyncio.Queue()
+        self._given = self._taken = 0
+        self._loop, self._frames, self._wake = asyncio.get_running_loop(), asyncio.Queue(), wake
 
     async def next(self) -> Any | None:
         """The next frame, or None after the last. Raises RuntimeError if the computation failed."""
         frame = await self._frames.get()
+        self._taken += 1
+        self._wake()
         if isinstance(frame, Exception):
             raise RuntimeError("The computation of this run failed.") from frame
         return frame
 
     def put(self, frame: Any | Exception | None) -> None:
         """Called by the engine's thread; a loop that has closed has nobody left to tell, so the job ends."""
+        self._given += 1
         try:
             self._loop.call_soon_threadsafe(self._frames.put_nowait, frame)
         except RuntimeError:
@@ -89,69 +118,84 @@ class Job:
     def end(self) -> None:
         """Frees what the work holds and ends the stream."""
         self.work.close()
+        self.asked = None
         self.put(None)
 
     @property
-    def missing(self) -> int:
-        """How many rows of what it asked are not computed yet."""
-        return len(self.asked.x) - sum(map(len, self.answers)) if self.asked else 0
+    def ready(self) -> bool:
+        """Whether it can go on: what it asked is answered, and its owner keeps up with its frames."""
+        return not (self.asked and self.asked.missing) and self._given - self._taken < MOST_UNREAD
+
+
+class Part(NamedTuple):
+    """The rows of one job in a batch; the job may have ended when they come back."""
+
+    job: Job
+    question: Question
+    rows: slice
 
 
 class Engine:
-    """One job an owner: a new one replaces the old. ``batch`` is the most rows of a forward pass, ``most`` of jobs."""
+    """One job an owner: a new one replaces the old.
 
-    def __init__(self, batch: int = BATCH, most: int = MOST_JOBS):
-        self._batch, self._most = batch, most
+    ``batch`` is the most rows of a forward pass, ``most`` of jobs, ``lanes`` of forward passes at the same time: one is
+    carried out in the engine's own thread, more in a thread each, which suits networks that only wait for an answer.
+    """
+
+    def __init__(self, batch: int = 16, most: int = MOST_JOBS, lanes: int = 1):
+        self._batch, self._most, self._lanes = batch, most, lanes
+        self._executor = ThreadPoolExecutor(lanes, "lane") if lanes > 1 else _Inline()
+        self._flying: dict[Future[tuple[Tensor, ...]], list[Part]] = {}
         self._jobs: list[Job] = []
+        self._lock, self._wake = threading.Lock(), threading.Event()
         self._durations: deque[float] = deque(maxlen=20)
-        self._changed = threading.Condition()
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
     def submit(self, work: Work, owner: str) -> Job:
         """Starts the work; must be called on the event loop that will await its frames."""
         self.stop(owner)
-        job = Job(work, owner)
-        with self._changed:
+        job = Job(work, owner, self._wake.set)
+        with self._lock:
             job.served = min((other.served for other in self._jobs), default=0)
             self._jobs.append(job)
-            self._changed.notify()
+        self._wake.set()
         return job
 
     def stop(self, owner: str) -> None:
         """Ends the owner's job before its next step; its stream ends with the frames computed so far."""
-        with self._changed:
-            for job in self._jobs:
-                if job.owner == owner:
-                    job.stopped.set()
+        with self._lock:
+            jobs = [job for job in self._jobs if job.owner == owner]
+        for job in jobs:
+            self.drop(job)
 
     def drop(self, job: Job) -> None:
         """Ends one job, for an owner who no longer listens to it."""
         job.stopped.set()
+        self._wake.set()
 
     def active(self) -> int:
         """The number of jobs under way."""
-        with self._changed:
+        with self._lock:
             return len(self._jobs)
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs)
-                self._jobs = [job for job in self._jobs if not self._is_stopped(job)]
+            self._wake.wait()
+            self._wake.clear()
+            with self._lock:
+                self._jobs = [job for job in self._jobs if not _is_stopped(job)]
                 jobs, waiting = self._jobs[: self._most], self._jobs[self._most :]
             self._tell_places(waiting)
-            ended = {job for job in jobs if not job.missing and not _advance(job)}
-            ended |= _serve([job for job in jobs if job not in ended and job.asked], self._batch)
+            ended = self._collect()
+            ended |= {job for job in jobs if job not in ended and job.ready and not _advance(job)}
+            self._launch([job for job in jobs if job not in ended])
             for job in ended:
                 self._durations.append(time.monotonic() - job.begun)
                 job.end()
-            with self._changed:
+            with self._lock:
                 self._jobs = [job for job in self._jobs if job not in ended]
-
-    def _is_stopped(self, job: Job) -> bool:
-        if job.stopped.is_set():
-            job.end()
-        return job.stopped.is_set()
+            if ended or any(job.ready for job in jobs):
+                self._wake.set()
 
     def _tell_places(self, waiting: list[Job]) -> None:
         """Tells each waiting job its place if that has changed: one job ends about every mean duration / ``most``."""
@@ -161,12 +205,58 @@ class Engine:
                 job.place = number
                 job.put(Place(number, pace and pace * number))
 
+    def _launch(self, jobs: list[Job]) -> None:
+        """Sends off batches while a lane is free and rows wait, which it divides evenly among the free lanes."""
+        while free := self._lanes - len(self._flying):
+            asking = [job for job in jobs if job.asked and job.asked.left]
+            rows = sum(job.asked.left for job in asking)
+            if not rows:
+                return
+            parts = _batch(asking, min(self._batch, -(-rows // free)))
+            future = self._executor.submit(_forward, parts)
+            self._flying[future] = parts
+            future.add_done_callback(lambda _: self._wake.set())
+
+    def _collect(self) -> set[Job]:
+        """Hands out the answers of the batches that are back; returns the jobs that one failed for."""
+        failed: set[Job] = set()
+        for future in [future for future in self._flying if future.done()]:
+            parts = self._flying.pop(future)
+            if error := future.exception():
+                hit = {part.job for part in parts if part.job.asked is part.question} - failed  # others have ended
+                log.error("A forward pass for %d jobs failed", len(hit), exc_info=error)
+                for job in hit:
+                    job.put(error)
+                failed |= hit
+            else:
+                for part, answer in zip(parts, future.result()):
+                    part.question.put(part.rows, answer)
+        return failed
+
+
+class _Inline(Executor):
+    """Carries out what is submitted at once, in the caller's thread."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any) -> Future:
+        future = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:  # noqa: BLE001  # who asks the future is told
+            future.set_exception(error)
+        return future
+
+
+def _is_stopped(job: Job) -> bool:
+    if job.stopped.is_set():
+        job.end()
+    return job.stopped.is_set()
+
 
 def _advance(job: Job) -> bool:
     """Takes ``job`` to its next question, or by one step if it asks nothing; says whether more is to come."""
-    answer = torch.cat(job.answers) if job.asked else None
+    answer = job.asked.answer if job.asked else None
     job.begun = job.begun or time.monotonic()
-    job.asked, job.answers = None, []
+    job.asked = None
     try:
         said = job.work.send(answer)
         while answer is not None and said is not None and not isinstance(said, Forward):
@@ -179,71 +269,73 @@ def _advance(job: Job) -> bool:
         job.put(error)
         return False
     if isinstance(said, Forward):
-        job.asked = said
+        job.asked = Question(said)
     elif said is not None:
         job.put(said)
     return True
 
 
-@torch.inference_mode()
-def _serve(asking: list[Job], most: int) -> set[Job]:
-    """One forward pass of at most ``most`` rows, those served least first; returns the jobs that it failed for."""
-    if not asking:
-        return set()
+def _batch(asking: list[Job], most: int) -> list[Part]:
+    """At most ``most`` rows for one network, of those first who have been served least."""
     asking = sorted(asking, key=lambda job: job.served)
-    network, taken, room = asking[0].asked.network, {}, most
+    network, parts = asking[0].asked.forward.network, []
     for job in asking:
-        if job.asked.network is network and room:
-            taken[job] = min(job.missing, room)
-            room -= taken[job]
-    try:
-        parts = [_part(job, count) for job, count in taken.items()]
-        output = network(*(torch.cat(values) for values in zip(*parts)))
-    except Exception as error:
-        log.exception("A forward pass for %d jobs failed", len(taken))
-        for job in taken:
-            job.put(error)
-        return set(taken)
-    for job, rows in zip(taken, output.split(list(taken.values()))):
-        job.answers.append(rows)
-        job.served += len(rows)
-    return set()
+        if job.asked.forward.network is network and most:
+            count = min(job.asked.left, most)
+            parts.append(Part(job, job.asked, job.asked.take(count)))
+            job.served += count
+            most -= count
+    return parts
 
 
-def _part(job: Job, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The arguments of the next ``count`` rows that ``job`` waits for."""
-    first = len(job.asked.x) - job.missing
-    return tuple(value[first : first + count] for value in job.asked[1:])
+@torch.inference_mode()
+def _forward(parts: list[Part]) -> tuple[Tensor, ...]:
+    """The answers to ``parts``, by one forward pass."""
+    asked = [part.question.arguments(part.rows) for part in parts]
+    output = parts[0].question.forward.network(*map(torch.cat, zip(*asked)))
+    return output.split([len(x) for x, *_ in asked])
 
 
 class Frame(NamedTuple):
-    """One shown step: x and x0 (count, *D) float32, ᾱ the share of the signal's variance that is left."""
+    """One shown step: x, x0 and the noise predicted from it (count, *D) float32, ᾱ the share of the signal's variance left.
+
+    ``lines`` are the numbers of the step that follows and ``added`` (count, *D) what it adds to its mean, as
+    ``ddpm.algorithm`` says. No step follows the last state: it has no lines, and its noise is 0.
+    """
 
     index: int
     log_snr: float
     alpha_bar: float
     x: np.ndarray
     x0: np.ndarray
+    noise: np.ndarray
+    lines: Lines | None
+    added: np.ndarray | None
     seconds: float
     """Since the computation began."""
 
 
 @torch.no_grad()
 def frames(run: Run, network: Network) -> Work:
-    """The job of ``run`` on ``network``: the steps worth showing as frames."""
+    """The job of ``run`` on ``network``: the steps worth showing as frames, each once the state after it is known."""
     begun, worth_showing = time.monotonic(), shown(run.steps)
     path, guided = begin(run, network.config)
     query = next(path)
     while query.index != 0:
         output = yield Forward(network, *guided.rows(query.x, query.log_snr))
         x0 = guided.x0(query.x, query.log_snr, output)
-        if query.index in worth_showing:
-            yield _frame(Step(*query, x0), begun)
+        if query.index is not None:
+            step = Step(*query, x0)
         query = path.send(x0)
-    yield _frame(Step(*query, query.x), begun)
+        if query.index is not None and step.index in worth_showing:
+            noise = noise_from_x0(step.x, step.x0, step.log_snr)
+            numbers, rest = lines(run, step.log_snr, query.log_snr), added(run, step, query.log_snr, query.x)
+            yield _frame(step, noise, numbers, rest, begun)
+    yield _frame(Step(*query, query.x), torch.zeros_like(query.x), None, None, begun)
 
 
-def _frame(step: Step, begun: float) -> Frame:
-    share = float(alpha_bar(step.log_snr))
-    x, x0 = (value.contiguous().numpy() for value in (step.x, step.x0))
-    return Frame(step.index, float(step.log_snr), share, x, x0, time.monotonic() - begun)
+def _frame(step: Step, noise: Tensor, numbers: Lines | None, rest: Tensor | None, begun: float) -> Frame:
+    pictures = [value.contiguous().numpy() for value in (step.x, step.x0, noise)]
+    rest = None if rest is None else rest.contiguous().numpy()
+    level = float(step.log_snr), float(alpha_bar(step.log_snr))
+    return Frame(step.index, *level, *pictures, numbers, rest, time.monotonic() - begun)

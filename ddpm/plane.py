@@ -176,6 +176,11 @@ def draw(plane: Plane, count: int, part: int, index: int = 0) -> Tensor:
     return source(plane)(count, seeded(1, part, index))
 
 
+def start(plane: Plane) -> Tensor:
+    """The points (count, 2) of the data with which the forward process begins."""
+    return draw(plane, plane.count, _START, plane.seed)
+
+
 def sketch(plane: Plane) -> Tensor:
     """Points of the data to show, (N, 2): the drawing itself, or 1,000."""
     return decode_points(plane.points) if plane.data == DRAWN else draw(plane, 1000, _SHOWN)
@@ -253,11 +258,11 @@ def _states(plane: Plane, denoise: Denoise) -> Iterator[Step]:
     """The states of the particles, which are together one sample of shape (count, 2)."""
     levels, generators = grid(plane.curve, plane.steps), [seeded(plane.seed)]
     if plane.direction == "chain":
-        states = diffuse(draw(plane, plane.count, _START, plane.seed)[None], levels, generators)
+        states = diffuse(start(plane)[None], levels, generators)
     else:
         noise = torch.randn(1, plane.count, 2, generator=generators[0])
         if plane.direction == "jump":
-            states = jump(draw(plane, plane.count, _START, plane.seed)[None], levels, noise)
+            states = jump(start(plane)[None], levels, noise)
         else:
             states = follow(SAMPLERS[plane.sampler](levels, noise, plane.eta, generators), as_one(denoise))
     for step in states:

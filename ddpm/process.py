@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -66,6 +66,21 @@ def score_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
     return -noise_from_x0(x, x0, log_snr) / like(sigma(log_snr), x)
 
 
+class Coefficients(NamedTuple):
+    """Of a reverse step: x_s = ``on_x`` x_t + ``on_x0`` x0 + ``std`` z; all float64, of the shape of the levels."""
+
+    on_x: Tensor
+    on_x0: Tensor
+    std: Tensor
+
+
+def coefficients(log_snr_t: Tensor, log_snr_s: Tensor, eta: float = 1.0) -> Coefficients:
+    """What ``posterior`` multiplies with: k, α_s − k α_t and the standard deviation."""
+    variance = eta**2 * -torch.expm1(log_snr_t.double() - log_snr_s.double()) * sigma(log_snr_s) ** 2
+    k = (sigma(log_snr_s) ** 2 - variance).clamp(min=0).sqrt() / sigma(log_snr_t)
+    return Coefficients(k, alpha(log_snr_s) - k * alpha(log_snr_t), variance.sqrt())
+
+
 def posterior(x: Tensor, x0: Tensor, log_snr_t: Tensor, log_snr_s: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:
     """Mean (B, *D) and standard deviation, shaped to multiply it, of q(x_s | x_t, x0) for a cleaner level s.
 
@@ -73,10 +88,8 @@ def posterior(x: Tensor, x0: Tensor, log_snr_t: Tensor, log_snr_s: Tensor, eta: 
     mean = k x + (α_s − k α_t) x0. η = 1 is Ho et al. 2020, eq. 7; η = 0 is DDIM (Song et al. 2021, eq. 12,
     where η scales the standard deviation as here). At λ_s = +∞ the mean is x0 and the deviation 0.
     """
-    variance = eta**2 * -torch.expm1(log_snr_t.double() - log_snr_s.double()) * sigma(log_snr_s) ** 2
-    k = (sigma(log_snr_s) ** 2 - variance).clamp(min=0).sqrt() / sigma(log_snr_t)
-    mean = like(k, x) * x + like(alpha(log_snr_s) - k * alpha(log_snr_t), x) * x0
-    return mean, like(variance.sqrt(), x)
+    on_x, on_x0, std = coefficients(log_snr_t, log_snr_s, eta)
+    return like(on_x, x) * x + like(on_x0, x) * x0, like(std, x)
 
 
 _X0_FROM: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

@@ -59,6 +59,11 @@ def _to_unit(points: Tensor) -> Scaling:
     return _scaling((low + high) / 2, (high - low).max() / 2)
 
 
+def _to_tenth(points: Tensor) -> Scaling:
+    unit = _to_unit(points)
+    return Scaling(unit.shift, 10 * unit.scale)
+
+
 def _standardised(points: Tensor) -> Scaling:
     return _scaling(points.mean(0), points.var(0, correction=0).mean().sqrt())
 
@@ -70,6 +75,7 @@ def _scaling(shift: Tensor, scale: Tensor) -> Scaling:
 SCALINGS: dict[str, Callable[[Tensor], Scaling]] = {
     "unit": _to_unit,
     "standard": _standardised,
+    "small": _to_tenth,
     "none": lambda points: AS_IT_IS,
 }
-"""Points (N, 2) -> their scaling: the widest coordinate to [−1, 1]; mean 0 and mean variance 1; none at all."""
+"""Points (N, 2) -> their scaling: the widest coordinate to [−1, 1]; mean 0 and mean variance 1; to [−0.1, 0.1]; none at all."""

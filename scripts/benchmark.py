@@ -2,7 +2,8 @@
 
 All candidates take turns in one process and the fastest turn of each counts, so that a busy machine slows all alike.
 Even so, only figures of one call compare: read the ratios. ``--peers`` measures whole DDIM runs against those of
-diffusers and denoising-diffusion-pytorch with networks of as many FLOPs.
+diffusers and denoising-diffusion-pytorch with networks of as many FLOPs. ``--streaming`` measures what the page adds to
+the forwards of a run: sampling, encoding, HTTP.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -23,12 +25,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the app has it
 os.environ["TQDM_DISABLE"] = "1"  # denoising-diffusion-pytorch draws progress bars
 
 import torch
+from _served import ROOT, digits, messages, served
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from train import TASKS
 
-from ddpm.backend import OnnxNetwork, TorchNetwork, export
-from ddpm.checkpoint import write_beside
+from ddpm.backend import OnnxNetwork, TorchNetwork, export, fast
+from ddpm.checkpoint import load_network, write_beside
 from ddpm.denoiser import denoiser
 from ddpm.networks import UNet, UNetConfig
 from ddpm.sampling import sample
@@ -172,6 +175,39 @@ def _denoising_diffusion_pytorch(config: UNetConfig, goal: int, batch: int) -> W
     return lambda: diffusion.sample(batch_size=batch)
 
 
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+class Streaming(NamedTuple):
+    """Seconds of a run's forwards alone and of the run through the page, each the median of its turns."""
+
+    bare: float
+    streamed: float
+    ratio: float
+
+
+def streaming(turns: int, count: int = 4, steps: int = 50) -> Streaming:
+    """What streaming adds to the forwards of ``count`` digits in ``steps`` steps, which take turns with whole runs."""
+    network = fast(load_network(ROOT / "checkpoints" / "mnist.safetensors").network)
+    given = inputs(network.config, count)
+
+    def forwards_alone() -> None:
+        for _ in range(steps):
+            network(*given)
+
+    seconds: dict[str, list[float]] = {"bare": [], "streamed": []}
+    with served({}) as server:
+        work = {"bare": forwards_alone, "streamed": lambda: list(messages(server.url, digits(count, steps, 0)))}
+        for turn in range(turns + 1):
+            for name, do in work.items():
+                begun = time.perf_counter()
+                do()
+                if turn:  # the first does not count
+                    seconds[name].append(time.perf_counter() - begun)
+    bare, streamed = (statistics.median(taken) for taken in seconds.values())
+    return Streaming(bare, streamed, streamed / bare)
+
+
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
@@ -197,11 +233,17 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10, help="turns a candidate takes (default: 10)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (torch's number)")
     parser.add_argument("--peers", action="store_true", help="whole runs, against other libraries")
+    parser.add_argument("--streaming", action="store_true", help="whole runs through the page, against forwards alone")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
     if min(*options.batches, options.turns, options.threads) < 1:
         parser.error("batches, turns and threads are whole numbers of at least 1")
     torch.set_num_threads(options.threads)
+    if options.streaming:
+        found = streaming(options.turns)
+        print("forwards alone {:.3f} s, through the page {:.3f} s: {:.2f} times".format(*found))
+        _keep(options, [found._asdict()])
+        return
     print(
         f"{'network':9}{'batch':>5}  {'candidate':28}{'ms an image-step':>17}{'ratio':>7}{'GFLOP/s':>9}{'of limit':>9}"
     )
@@ -212,8 +254,12 @@ def main() -> None:
             for cost in costs(name, network, batch, options):
                 print("{:9}{:5}  {:28}{:17.2f}{:7.2f}{:9.1f}{:9.0%}".format(*cost), flush=True)
                 measured.append(cost)
+    _keep(options, [cost._asdict() for cost in measured])
+
+
+def _keep(options: argparse.Namespace, costs: list[dict[str, Any]]) -> None:
     if options.json:
-        rows = {"threads": options.threads, "torch": torch.__version__, "costs": [cost._asdict() for cost in measured]}
+        rows = {"threads": options.threads, "torch": torch.__version__, "costs": costs}
         write_beside(options.json, json.dumps(rows, indent=1).encode())
 
 

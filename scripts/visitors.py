@@ -7,26 +7,36 @@ press Generate at the same moment. The visitors take their share of the same cor
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import os
-import socket
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 300
-"""Seconds until a server that does not answer is given up."""
+from _served import PATIENCE, Server, at_work, digits, messages, served
 
 SERVERS = {"together": {}, "one after another": {"DDPM_JOBS": "1"}}
 """By what it does with the visitors' runs, the environment that makes it do so."""
+
+SLIDERS = {"constant": "#c", "polynomial": "#p"}
+"""Schedules and the slider that the server shows for each."""
+
+CHOOSE = """([name, slider]) => new Promise(done => {
+  const option = [...document.querySelectorAll('[role=option]')].find(option => option.textContent.includes(name));
+  const begun = performance.now(), look = () =>
+    document.querySelector(slider)?.checkVisibility() ? done(performance.now() - begun) : requestAnimationFrame(look);
+  option.dispatchEvent(new MouseEvent('mousedown', { bubbles: true }));
+  look(); })"""
+"""Chooses a schedule and says in how many milliseconds its slider stands."""
+
+ROW = "{:18}{:8}{:7.2f}{:7.2f}{:7.2f}{:7.2f}{:9.0f}{:9.2f}{:8.0f}{:7.0f}"
 
 
 class Crowd(NamedTuple):
@@ -41,72 +51,93 @@ class Crowd(NamedTuple):
     image_steps_per_second: float
     fairness: float
     """The worst end by the median end."""
+    answer: float
+    answer_worst: float
+    """Milliseconds in which the page answers one more visitor who opens it meanwhile, median and worst."""
 
 
-@contextmanager
-def served(environment: dict[str, str]) -> Iterator[str]:
-    """The address of the app, served by a process of its own. Raises OSError if it does not answer."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), **environment}
-    process = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=ROOT, env={**os.environ, **own}, stdout=subprocess.DEVNULL
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _await(url, process)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _await(url: str, process: subprocess.Popen) -> None:
-    begun = time.monotonic()
-    while process.poll() is None and time.monotonic() < begun + PATIENCE:
-        try:
-            urllib.request.urlopen(url, timeout=10).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise OSError(f"The app does not answer at {url}.")
-
-
-def crowd(server: str, url: str, visitors: int, digits: int, steps: int) -> Crowd:
-    """``visitors`` who ask for ``digits`` pictures in ``steps`` steps at the same moment."""
-    from gradio_client import Client
-
-    clients = [Client(url, verbose=False) for _ in range(visitors)]
+def crowd(name: str, server: Server, visitors: int, count: int, steps: int) -> Crowd:
+    """``visitors`` who ask for ``count`` pictures in ``steps`` steps at the same moment."""
     start, times = threading.Barrier(visitors), [None] * visitors
 
     def visit(number: int) -> None:
         start.wait()
         begun, first = time.monotonic(), None
-        settings = ("each", digits, steps, "cosine", "ddim", 0, 0, number)
-        for message in clients[number].submit(*settings, api_name="/denoise_mnist"):
-            if first is None and json.loads(message.partition("|")[0])["kind"] == "frame":
+        for kind in messages(server.url, digits(count, steps, number)):
+            if kind == "frame" and first is None:
                 first = time.monotonic() - begun
         times[number] = (first, time.monotonic() - begun)
 
     threads = [threading.Thread(target=visit, args=(number,)) for number in range(visitors)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with answers(server.url) as seconds:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     if not all(times) or not all(first for first, _ in times):
         raise OSError(f"A visitor of {visitors} got no picture.")
     firsts, ends = zip(*times)
     return Crowd(
-        server,
+        name,
         visitors,
         statistics.median(firsts),
         max(firsts),
         statistics.median(ends),
         max(ends),
-        visitors * digits * steps / max(ends),
+        visitors * count * steps / max(ends),
         max(ends) / statistics.median(ends),
+        1e3 * statistics.median(seconds),
+        1e3 * max(seconds),
     )
+
+
+@contextmanager
+def answers(url: str) -> Iterator[list[float]]:
+    """The seconds in which the page answers a GET, again and again until the context ends; there when it has ended."""
+    spawn, seconds = multiprocessing.get_context("spawn"), []
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_ask, args=(url, theirs))  # in this one the visitors' threads would hold it up
+    process.start()
+    ours.recv()
+    try:
+        yield seconds
+        ours.send("enough")
+        seconds += ours.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def _ask(url: str, pipe: Connection) -> None:
+    seconds = []
+    pipe.send("ready")
+    while not seconds or not pipe.poll(0.1):
+        begun = time.monotonic()
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            answer.read()
+        seconds.append(time.monotonic() - begun)
+    pipe.send(seconds)
+
+
+def clicks(server: Server, visitors: int, chromium: Path, turns: int = 10) -> list[float]:
+    """Milliseconds from a click in ``chromium`` to what the server answers to it, while ``visitors``' runs are under way."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright, at_work(server.url, visitors) as busy:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.set_default_timeout(1e3 * PATIENCE)
+        page.goto(f"{server.url}/line?denoiser=exact&steps=2&count=100")
+        page.locator("#schedule input").wait_for()
+        while busy() < visitors:
+            page.wait_for_timeout(100)
+        found = []
+        for choice in itertools.islice(itertools.cycle(SLIDERS.items()), turns + 1):
+            page.locator("#schedule input").click()
+            page.get_by_role("option", name=choice[0]).wait_for()
+            found.append(page.evaluate(CHOOSE, choice))
+        browser.close()
+        return found[1:]
 
 
 def main() -> None:
@@ -114,18 +145,28 @@ def main() -> None:
     parser.add_argument("--visitors", nargs="+", type=int, default=[1, 4, 8, 16, 32], metavar="N", help="at once")
     parser.add_argument("--digits", type=int, default=4, help="pictures that each asks for (default: 4)")
     parser.add_argument("--steps", type=int, default=50, help="T of each run (default: 50)")
+    parser.add_argument(
+        "--chromium", type=Path, help="a browser in which clicks are measured, too, while 16 runs go on"
+    )
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
     if min(*options.visitors, options.digits, options.steps) < 1:
         parser.error("visitors, digits and steps are whole numbers of at least 1")
-    print(f"{'server':18}{'visitors':>8}{'first':>7}{'worst':>7}{'end':>7}{'worst':>7}{'steps/s':>9}{'fairness':>9}")
+    print(
+        f"{'server':18}{'visitors':>8}{'first':>7}{'worst':>7}{'end':>7}{'worst':>7}{'steps/s':>9}{'fairness':>9}"
+        f"{'answer':>8}{'worst':>7}"
+    )
     measured: list[Crowd] = []
-    for server, environment in SERVERS.items():
-        with served(environment) as url:
-            crowd(server, url, 1, 1, 5)  # the first run of a server is slower
+    for name, environment in SERVERS.items():
+        with served(environment) as server:
+            crowd(name, server, 1, 1, 5)  # the first run of a server is slower
             for visitors in options.visitors:
-                measured.append(crowd(server, url, visitors, options.digits, options.steps))
-                print("{:18}{:8}{:7.2f}{:7.2f}{:7.2f}{:7.2f}{:9.0f}{:9.2f}".format(*measured[-1]), flush=True)
+                measured.append(crowd(name, server, visitors, options.digits, options.steps))
+                print(ROW.format(*measured[-1]), flush=True)
+    if options.chromium:
+        with served({}) as server:
+            taken = clicks(server, 16, options.chromium)
+        print(f"a click among 16 runs: {statistics.median(taken):.0f} ms in the median, {max(taken):.0f} at worst")
     if options.json:
         options.json.write_text(json.dumps([row._asdict() for row in measured], indent=1), "utf-8")
 

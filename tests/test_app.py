@@ -291,7 +291,7 @@ def gated():
 def test_a_run_whose_first_step_takes_long_says_that_it_is_computed(gated, page):
     page.goto(gated.url + LONG)
     wait(page, "d.state === 'computing'")
-    assert page.locator(".speed").inner_text() == "computing: 0 of 100 states (100 shown of 1001)"
+    assert page.locator(".speed").inner_text() == "computing: 0 of 100 states shown (of 1001 computed)"
 
 
 def test_closing_the_page_frees_the_engine(gated, page):

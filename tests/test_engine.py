@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
-from ddpm.engine import Engine, Place, frames
+from ddpm.engine import MOST_UNREAD, Engine, Place, frames
 from ddpm.networks import UNet, UNetConfig
 from ddpm.run import Run, perform, shown
+from ddpm.sampling import SAMPLERS
 from ddpm.schedule import alpha_bar
 
 PATIENCE = 20
@@ -126,6 +128,21 @@ def test_the_frames_are_the_states_of_the_run_carried_out_alone(network, eta):
             assert np.array_equal(ours, theirs.numpy())
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [5, 120])
+def test_every_frame_leads_to_the_state_after_it_even_if_that_is_not_shown(sampler, steps):
+    run = Run(steps=steps, count=2, eta=0.5, sampler=sampler)
+    states = {state.index: state for state in perform(run, Gate())}
+    *frames, last = finished(Gate(), run)
+    for frame in frames:
+        draws = sampler in ("ddim", "ddpm-beta")
+        mean = frame.lines.on_x * frame.x + frame.lines.on_x0 * frame.x0
+        after = mean + (frame.lines.own_std if draws else 1) * frame.added
+        assert_close(after, states[frame.index - 1].x.numpy(), atol=1e-5, rtol=1e-4)
+        assert_close(frame.lines.root * frame.x0 + frame.lines.sigma * frame.noise, frame.x, atol=1e-5, rtol=1e-4)
+    assert last.lines is None and last.added is None and not last.noise.any()
+
+
 def test_a_frame_keeps_its_values_while_the_run_goes_on():
     async def scenario():
         job = submit(Engine(), Gate(), Run(steps=8, count=2))
@@ -155,8 +172,8 @@ def test_runs_of_two_owners_take_turns_and_both_finish():
         jobs = [submit(engine, network, Run(steps=20, count=1), owner) for owner, network in networks.items()]
         for network in networks.values():
             network.open()
-        for job in jobs:
-            assert [frame.index for frame in await frames_of(job)] == list(range(20, -1, -1))
+        for found in await asyncio.gather(*map(frames_of, jobs)):
+            assert [frame.index for frame in found] == list(range(20, -1, -1))
         assert re.fullmatch("a?(ab)+b?", "".join(calls))  # the first may have begun before the second was submitted
         assert len(calls) == 40
 
@@ -232,16 +249,16 @@ COMPANY = [
 ]
 
 
-async def in_company(network, runs, batch):
+async def in_company(network, runs, batch, lanes=1):
     """The frames of ``runs`` submitted together, each with an owner of its own."""
-    engine = Engine(batch)
+    engine = Engine(batch, lanes=lanes)
     jobs = [submit(engine, network, run, str(number)) for number, run in enumerate(runs)]
     return await asyncio.gather(*map(frames_of, jobs))
 
 
-@pytest.mark.parametrize("batch", [1, 4, 64])
-def test_a_run_in_company_gives_the_pictures_it_gives_alone(network, batch):
-    for run, found in zip(COMPANY, asyncio.run(in_company(network, COMPANY, batch)), strict=True):
+@pytest.mark.parametrize(("batch", "lanes"), [(1, 1), (4, 1), (64, 1), (1, 3), (4, 2)])
+def test_a_run_in_company_gives_the_pictures_it_gives_alone(network, batch, lanes):
+    for run, found in zip(COMPANY, asyncio.run(in_company(network, COMPANY, batch, lanes)), strict=True):
         for frame, state in zip(found, perform(run, network), strict=True):
             assert frame.index == state.index
             np.testing.assert_allclose(frame.x, state.x, atol=1e-4)
@@ -301,6 +318,75 @@ def test_a_small_run_beside_a_large_one_gets_as_many_rows():
     asyncio.run(scenario())
 
 
+# --- several forward passes at the same time ---------------------------------------------------------------------------
+
+
+class Meeting(Gate):
+    """Every call waits until as many others as ``together`` says are under way, and keeps its number of rows."""
+
+    def __init__(self, together):
+        super().__init__()
+        self.barrier, self.rows = threading.Barrier(together, timeout=PATIENCE), []
+
+    def forward(self, x, log_snr, label):
+        self.rows.append(len(x))
+        self.barrier.wait()
+        return super().forward(x, log_snr, label)
+
+
+def test_each_lane_has_a_forward_pass_of_its_own():
+    network = Meeting(together=2)
+    assert len(finished(network, Run(count=8, steps=5), Engine(batch=4, lanes=2))) == 6
+    assert network.rows == [4] * 2 * 5
+
+
+def test_the_rows_of_a_lone_run_are_shared_out_among_the_lanes():
+    network = Meeting(together=3)
+    assert len(finished(network, Run(count=6, steps=2), Engine(batch=16, lanes=3))) == 3
+    assert network.rows == [2] * 3 * 2
+
+
+def test_a_run_stopped_while_its_rows_are_under_way_leaves_the_lane_to_others():
+    async def scenario():
+        network, engine = Gate(shut=True), Engine(batch=1, lanes=2)
+        stopped = submit(engine, network, Run(count=2, steps=5), "a")
+        network.admit(1)
+        engine.stop("a")
+        assert await frames_of(stopped) == []
+        network.open()
+        assert len(await frames_of(submit(engine, Gate(), Run(count=3, steps=4), "a"))) == 5
+        await idle(engine)
+
+    asyncio.run(scenario())
+
+
+# --- owners that do not keep up -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_job_pauses_while_its_owner_leaves_frames_unread_and_loses_none(lanes):
+    async def scenario():
+        network, other, engine = Gate(), Gate(), Engine(lanes=lanes)
+        slow = submit(engine, network, Run(count=1, steps=60), "slow")
+        assert len(await frames_of(submit(engine, other, Run(count=1, steps=90), "quick"))) == 91
+        assert network.calls <= MOST_UNREAD + 1
+        assert [frame.index for frame in await frames_of(slow)] == list(range(60, -1, -1))
+        assert network.calls == 60
+
+    asyncio.run(scenario())
+
+
+def test_a_paused_job_that_is_dropped_leaves_the_engine():
+    async def scenario():
+        engine = Engine()
+        job = submit(engine, Gate(), Run(count=1, steps=90), "a")
+        assert len(await frames_of(submit(engine, Gate(), Run(count=1, steps=40), "b"))) == 41
+        engine.drop(job)
+        await idle(engine)
+
+    asyncio.run(scenario())
+
+
 # --- when there are too many ----------------------------------------------------------------------------------------
 
 
@@ -348,6 +434,33 @@ def test_a_failing_network_is_told_to_its_owner_and_the_engine_serves_the_next_r
             await frames_of(submit(engine, Broken(), Run(steps=3, count=1), "a"))
         assert isinstance(failure.value.__cause__, ArithmeticError)
         assert len(await frames_of(submit(engine, Gate(), Run(steps=3, count=1), "a"))) == 4
+        await idle(engine)
+
+    asyncio.run(scenario())
+
+
+class FailsOnce(Gate):
+    """Fails at its first call, for the rows in that batch."""
+
+    def forward(self, x, log_snr, label):
+        first = self.calls == 0
+        output = super().forward(x, log_snr, label)
+        if first:
+            raise ArithmeticError("no number")
+        return output
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_forward_pass_that_fails_ends_only_the_runs_in_it(lanes):
+    async def scenario():
+        network, engine = FailsOnce(shut=True), Engine(batch=2, lanes=lanes)
+        jobs = [submit(engine, network, Run(count=2, steps=6), owner) for owner in "abc"]
+        network.open()
+        found = await asyncio.gather(*map(frames_of, jobs), return_exceptions=True)
+        failed = [outcome for outcome in found if isinstance(outcome, RuntimeError)]
+        assert [str(error) for error in failed] == ["The computation of this run failed."]
+        assert [len(told) for told in found if isinstance(told, list)] == [7, 7]
+        assert len(await frames_of(submit(engine, network, Run(count=1, steps=3), "a"))) == 4
         await idle(engine)
 
     asyncio.run(scenario())

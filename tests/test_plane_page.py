@@ -17,7 +17,7 @@ from ddpm.engine import Place
 from ddpm.plane import AXIS, DRAWN, FIELD_AXIS, Plane, decode_points, frames, sketch
 from ddpm.ui.components import plane as player
 from ddpm.ui.components import shared
-from ddpm.ui.experiments import EXPERIMENTS
+from ddpm.ui.experiments import PLANE as EXPERIMENTS
 
 QUICK = "/plane?count=200&steps=12&seed=3"
 SCRIPT = "".join(
@@ -343,7 +343,7 @@ def test_an_experiment_runs_its_settings_and_layers_in_one_click_and_the_address
     page.get_by_role("option", name=name).click()
     wait(page, f"d.job !== '{job}' && d.state === 'finished'")
     assert page.locator("#look-for").inner_text() == EXPERIMENTS[name].text
-    expected = EXPERIMENTS[name].plane.query()
+    expected = EXPERIMENTS[name].settings.query()
     page.wait_for_function("() => new URL(location).searchParams.get('data') === 'checkerboard'")
     assert {key: query(page)[key] for key in expected if expected[key]} == {k: v for k, v in expected.items() if v}
     assert query(page)["show_trails"] == "all"

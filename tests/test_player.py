@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from ddpm.algorithm import Lines, lines
 from ddpm.data import Projection
 from ddpm.engine import Frame, Place
+from ddpm.process import noise_from_x0
 from ddpm.run import Run, shown
+from ddpm.schedule import alpha_bar
 from ddpm.ui.components import player, shared
-from ddpm.ui.components.player import VALUE_SCALE
 from ddpm.ui.pictures import within_share
 
 SHAPE = (1, 3, 2)
@@ -25,14 +28,36 @@ CLOUD = Projection(
     labels=np.array([0, 1, 0, 1]),
     names=("a", "b"),
 )
-SCRIPT = "".join(
-    (Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "clock.js", "player.js")
-)
+FILES = ("shared.js", "clock.js", "algorithm.js", "player.js")
+HERE = Path(player.__file__).parent
+SCRIPT = "".join((HERE / name).read_text("utf-8") for name in FILES)
 
 
-def step(index=3, count=4, scale=2.0):
-    x, x0 = random.normal(scale=scale, size=(2, count, *SHAPE)).astype(np.float32)
-    return Frame(index, -1.25 if index else math.inf, 0.3 if index else 1.0, x, x0, 0.1234567)
+def step(index=3, count=4, log_snr=-1.25, adds=True):
+    """A frame of ``count`` random pictures, the last of a run if the index is 0."""
+    level = torch.tensor(log_snr if index else math.inf)
+    x, x0, added = torch.from_numpy(random.normal(size=(3, count, *SHAPE))).float()
+    noise = noise_from_x0(x, x0, level) if index else torch.zeros_like(x)
+    numbers = lines(Run(eta=1.0), level, level + 1) if index else None
+    pictures = [value.numpy() for value in (x, x0, noise)]
+    rest = added.numpy() if adds and index else None
+    return Frame(index, float(level), float(alpha_bar(level)), *pictures, numbers, rest, 0.1234567)
+
+
+def pictures(message, count):
+    """The pictures of a frame as the browser reads them, by name, and the points behind them."""
+    header, payload = parts(message)
+    length = 2 * count * math.prod(SHAPE)
+    names, scales = ["x", header["predicts"], "added"], header["scales"]
+    read = [np.frombuffer(payload[i * length : (i + 1) * length], "<i2") * scale for i, scale in enumerate(scales)]
+    found = {name: value.reshape(count, *SHAPE) for name, value in zip(names, read)}
+    if header["predicts"] == "noise":
+        numbers = header["lines"]
+        found["x0"] = (found["x"] - numbers["sigma"] * found["noise"]) / numbers["root"]
+    elif header["lines"]:
+        numbers = header["lines"]
+        found["noise"] = (found["x"] - numbers["root"] * found["x0"]) / numbers["sigma"]
+    return found, np.frombuffer(payload[len(scales) * length :], "<f4").reshape(2, count, 2)
 
 
 def parts(message):
@@ -53,27 +78,41 @@ def read_by_script(pattern):
 # --- frames ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [1, 4])
-def test_a_frame_decodes_to_its_pictures_and_to_their_paths_in_the_plane(count):
-    sent = step(count=count)
-    _, payload = parts(player.frame(sent, 7, CLOUD))
-    pixels, paths = payload[: -16 * count], payload[-16 * count :]
-    for value, received in zip((sent.x, sent.x0), np.frombuffer(pixels, "<i2").reshape(2, count, *SHAPE), strict=True):
-        assert np.abs(received / VALUE_SCALE - value).max() <= 1 / 8192
-    for value, received in zip((sent.x, sent.x0), np.frombuffer(paths, "<f4").reshape(2, count, 2), strict=True):
+@pytest.mark.parametrize("log_snr", [-12.0, -1.25, 1.25, 12.0])
+@pytest.mark.parametrize(("count", "adds"), [(1, True), (4, False)])
+def test_a_frame_decodes_to_its_pictures_at_every_level_and_to_their_paths_in_the_plane(count, adds, log_snr):
+    sent = step(count=count, log_snr=log_snr, adds=adds)
+    found, paths = pictures(player.frame(sent, 7, CLOUD), count)
+    assert found.keys() == {"x", "x0", "noise", *(["added"] if adds else [])}
+    for name, received in found.items():
+        value = getattr(sent, name)
+        assert np.abs(received - value).max() <= 1e-4 * max(np.abs(value).max(), 1)
+    for value, received in zip((sent.x, sent.x0), paths, strict=True):
         assert np.array_equal(received, CLOUD(value))
 
 
-def test_pixels_beyond_the_range_of_a_frame_are_clipped_not_wrapped():
-    sent = step()._replace(x=np.full((1, *SHAPE), 100, np.float32), x0=np.full((1, *SHAPE), -100, np.float32))
-    pixels = np.frombuffer(parts(player.frame(sent, 0, CLOUD))[1][:24], "<i2")
-    assert pixels.tolist() == [32767] * 6 + [-32768] * 6
+def test_pictures_of_any_size_travel_to_a_part_in_thirty_thousand():
+    for size in (1e-3, 1.0, 100.0):
+        sent = step(index=0)._replace(x=np.full((4, *SHAPE), -size, np.float32))
+        found, _ = pictures(player.frame(sent, 0, CLOUD), 4)
+        assert np.abs(found["x"] + size).max() <= 2e-5 * size
+
+
+def test_black_pictures_travel_without_a_division_by_zero():
+    sent = step(index=0)._replace(x=np.zeros((4, *SHAPE), np.float32))
+    assert not pictures(player.frame(sent, 0, CLOUD), 4)[0]["x"].any()
 
 
 def test_the_header_of_a_frame_has_its_numbers():
-    header, _ = parts(player.frame(step(), 7, CLOUD))
-    expected = {"kind": "frame", "job": 7, "index": 3, "logSnr": -1.25, "alphaBar": 0.3, "seconds": 0.123}
-    assert header == expected
+    header, _ = parts(player.frame(sent := step(), 7, CLOUD))
+    expected = {"kind": "frame", "job": 7, "index": 3, "logSnr": -1.25, "seconds": 0.123, "predicts": "x0"}
+    assert {name: header[name] for name in expected} == expected
+    assert header["alphaBar"] == pytest.approx(1 / (1 + math.exp(1.25)))
+    assert Lines(**header["lines"]) == sent.lines
+
+
+def test_the_last_frame_has_no_lines():
+    assert parts(player.frame(step(index=0), 7, CLOUD))[0]["lines"] is None
 
 
 def test_the_infinite_log_snr_of_the_last_frame_is_null():
@@ -122,15 +161,16 @@ def test_the_headers_hold_all_that_the_script_reads():
     assert read_by_script("header") <= start.keys() | frame.keys() | end.keys() | waiting.keys()
     assert read_by_script("run") == start.keys() - {"kind"}
     assert read_by_script("run.run") <= start["run"].keys()
-    assert read_by_script("frame") <= frame.keys() | {"x", "x0", "path", "path0"}
+    assert read_by_script("frame") <= frame.keys() | {"x", "x0", "noise", "added", "path", "path0"}
     assert {"index", "logSnr", "alphaBar"} <= read_by_script("frame")
+    shown = set(re.findall(r'data-value="(\w+)"', (HERE / "algorithm.html").read_text("utf-8")))
+    assert read_by_script("lines") | shown - {"t", "log_snr", "eta"} <= set(Lines._fields)
 
 
 def test_the_player_is_set_up_with_all_that_the_script_reads():
     setup = json.loads(player.player(CLOUD, SHAPE).props["setup"])
     assert read_by_script("setup") == setup.keys()
     assert setup["shape"] == list(SHAPE)
-    assert setup["scale"] == VALUE_SCALE
     assert [trace["name"] for trace in setup["plane"]["data"]] == ["a", "b"]
 
 

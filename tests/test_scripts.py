@@ -399,3 +399,46 @@ def test_the_benchmark_compares_the_backends_with_plain_pytorch(call, tmp_path):
 @pytest.mark.parametrize("option", ["--batches", "--turns", "--threads"])
 def test_the_benchmark_refuses_to_measure_nothing(call, option):
     assert_refused(call("benchmark.py", option, 0), "at least 1")
+
+
+@pytest.mark.parametrize(("script", "option"), [("visitors.py", "--visitors"), ("memory.py", "--runs")])
+def test_measuring_nobody_is_refused(call, script, option):
+    assert_refused(call(script, option, 0), "at least 1")
+
+
+@pytest.mark.slow
+def test_what_runs_leave_behind_is_measured_on_a_server(call, tmp_path):
+    file = tmp_path / "memory.json"
+    outcome = call("memory.py", "--runs", 1, 4, "--steps", 2, "--json", file)
+    first, last = json.loads(file.read_text())
+    assert (first["runs"], last["runs"]) == (1, 4)
+    assert last["megabytes"] > 50
+    assert (last["open_files"], last["temporary_files"]) <= (first["open_files"] + 2, first["temporary_files"])
+    assert len(outcome.out.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_a_crowd_is_measured_together_and_one_after_another(call, tmp_path):
+    file = tmp_path / "visitors.json"
+    call("visitors.py", "--visitors", 3, "--digits", 1, "--steps", 3, "--json", file)
+    together, alone = json.loads(file.read_text())
+    assert (together["server"], alone["server"]) == ("together", "one after another")
+    for row in (together, alone):
+        assert 0 < row["first"] <= row["end"] <= row["end_worst"]
+        assert 0 < row["answer"] <= row["answer_worst"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
+        ("DDPM_ENGINE", "cloud", ["'cloud'", "local and ray"]),
+        ("DDPM_BATCH", "0", ["DDPM_BATCH is '0'", "at least 1"]),
+        ("DDPM_JOBS", "many", ["DDPM_JOBS is 'many'", "at least 1"]),
+        ("DDPM_REPLICAS", "-1", ["DDPM_REPLICAS is '-1'", "at least 1"]),
+    ],
+)
+def test_the_app_refuses_a_wrong_environment_in_one_sentence(call, monkeypatch, name, value, parts):
+    monkeypatch.setenv("DDPM_BACKEND", "torch")
+    monkeypatch.setenv("DDPM_ENGINE", "ray" if name == "DDPM_REPLICAS" else "local")
+    monkeypatch.setenv(name, value)
+    assert_refused(call("../app.py"), "app.py: ", *parts)

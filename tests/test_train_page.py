@@ -6,27 +6,30 @@ import pickle
 
 import pytest
 from conftest import PATIENCE
-from pages import state, wait
+from pages import query, state, wait
 
 from ddpm.live import LARGEST_FILE
 from ddpm.plane import Plane, encode_points, sketch
+from ddpm.ui.experiments import TRAINING as EXPERIMENTS
 
 QUICK = "/train?data=circles&batches=100&shown_steps=2"
 LONG = "/train?data=circles&batches=5000&shown_steps=2"
 
 
 def open_page(page, url):
-    """Opens the page and waits until its plots and the settings of the link are there."""
+    """Opens the page and waits until its plots, the settings of the link and the untrained network are there."""
     page.goto(url)
-    wait(page, "d.plots === 'ready'")
+    wait(page, "d.plots === 'ready' && d.state === 'finished' && d.playing === 'false'")
     page.wait_for_function(
         "url => document.querySelector('#batches input').value === url.match(/batches=(\\d+)/)[1]", arg=url
     )
 
 
-def train(page):
-    page.locator("#train").click()
-    wait(page, "d.state === 'finished' && d.playing === 'false'")
+def train(page, start=lambda page: page.locator("#train").click()):
+    """Begins a training and waits for its end."""
+    job = state(page)["job"]
+    start(page)
+    wait(page, f"d.job !== '{job}' && d.state === 'finished' && d.playing === 'false'")
 
 
 def upload(page, name, content):
@@ -42,7 +45,7 @@ def notes(page):
 def test_a_training_stops_goes_on_from_there_and_ends(page, server):
     open_page(page, server + LONG)
     page.locator("#train").click()
-    wait(page, "Number(d.frames) >= 3")
+    wait(page, "d.state === 'computing' && Number(d.frames) >= 3")
     page.locator("#stop").click()
     wait(page, "d.state === 'stopped' && d.playing === 'false'")
     stopped = state(page)
@@ -54,11 +57,27 @@ def test_a_training_stops_goes_on_from_there_and_ends(page, server):
     assert "of your 60 s" in page.locator(".budget").inner_text()
 
 
+def test_the_page_begins_with_what_an_untrained_network_makes(page, server):
+    open_page(page, server + QUICK)
+    assert page.locator(".step").inner_text() == "batch 0 of 100"
+    assert "has learned nothing yet" in notes(page)
+    assert page.locator(".use").is_hidden()
+
+
+@pytest.mark.slow
+def test_an_experiment_sets_the_controls_and_trains(page, server):
+    open_page(page, server + QUICK)
+    name = "The same, scaled to variance 1"
+    page.locator("#experiment input").click()
+    train(page, lambda page: page.get_by_role("option", name=name).click())
+    assert query(page)["scaling"] == "standard" and query(page)["shown_steps"] == "10"
+    assert page.locator("#look-for").inner_text() == EXPERIMENTS[name].text
+
+
 def test_a_finished_training_is_stepped_through_by_keyboard(page, server):
     open_page(page, server + QUICK)
     page.locator("#train").focus()
-    page.keyboard.press("Enter")
-    wait(page, "d.state === 'finished' && d.playing === 'false'")
+    train(page, lambda page: page.keyboard.press("Enter"))
     last = int(state(page)["position"])
     page.locator(".player").focus()
     page.keyboard.press("ArrowLeft")
@@ -107,8 +126,8 @@ def test_a_downloaded_network_can_be_loaded_by_another_visitor(page, server, bro
         other = stranger.new_page()
         open_page(other, server + QUICK)
         upload(other, "circles.safetensors", content)
+        other.get_by_text("you have loaded").wait_for()
         wait(other, "d.state === 'finished' && d.playing === 'false'")
-        assert "you have loaded" in notes(other)
         loss = trained.split(" · ")[0]
         assert other.locator(".level").inner_text().split(" · ")[0] == loss
         assert other.locator(".step").inner_text() == "batch 100 of 100"
@@ -127,11 +146,12 @@ def test_a_downloaded_network_can_be_loaded_by_another_visitor(page, server, bro
 )
 def test_a_bad_file_is_refused_in_a_sentence_and_leaves_the_page_as_it_was(page, server, name, content, sentence):
     open_page(page, server + QUICK)
+    before = notes(page)
     upload(page, name, content)
     toast = page.get_by_text(sentence)
     toast.wait_for()
     assert "/" not in toast.inner_text()
-    assert state(page).get("state", "") == ""
+    assert notes(page) == before
 
 
 def test_on_a_phone_a_drawing_is_learned_and_the_page_is_not_wider_than_the_screen(page, server):

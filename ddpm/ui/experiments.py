@@ -1,4 +1,4 @@
-"""Experiments in the plane: settings worth a look, each with two sentences on what to look for."""
+"""Experiments: settings worth a look, each with two sentences on what to look for."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ddpm.data import TOYS
+from ddpm.live import Training
 from ddpm.plane import DRAWN, Plane, encode_points
 from ddpm.process import seeded
+from ddpm.settings import Settings
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A run to look at, what to look for, and the layers that show it."""
 
-    plane: Plane
+    settings: Settings
     text: str
     layers: Mapping[str, str] = field(default_factory=dict)
 
@@ -23,7 +25,7 @@ _PATHS = {"trails": "all", "arrows": "none", "contours": "none", "of": "learned"
 _FIELD = {"trails": "clicked", "arrows": "noise", "contours": "none", "of": "learned"}
 _FEW = encode_points(TOYS["moons"](24, seeded(5)))
 
-EXPERIMENTS = {
+PLANE = {
     "Ten steps: linear schedule": Experiment(
         Plane(steps=10, schedule="linear"),
         "Ten steps of the linear schedule end with one long leap, from 10 % noise straight to the data: the particles "
@@ -69,4 +71,28 @@ EXPERIMENTS = {
         _FIELD | {"of": "exact"},
     ),
 }
-"""By name, in the order of the page."""
+"""Of the lesson in the plane: by name, in the order of the page."""
+
+TRAINING = {
+    "Data ten times too small, ten steps": Experiment(
+        Training(scaling="small", shown_steps=10),
+        "Noise has length 1, so data that lies within 0.1 of the middle is lost in it until the very last of the ten "
+        "steps. The blue points come to lie about the moons, not on them. The next experiment differs in the scale alone.",
+    ),
+    "The same, scaled to variance 1": Experiment(
+        Training(scaling="standard", shown_steps=10),
+        "Now signal and noise are of one size, and the ten steps are shared out over the levels at which the shape is "
+        "decided: the distance to the data comes near to what fresh data has.",
+    ),
+    "Predict the noise": Experiment(
+        Training(prediction="noise"),
+        "Where there is almost only noise, the noise is easy to predict and says little about x₀: its error counts 400 "
+        "times in x̂₀ at λ = −12. Some points fly off at the first step, and few come back.",
+    ),
+    "Predict the clean point": Experiment(
+        Training(prediction="x0"),
+        "Asked for x₀ itself, the network cannot fly off: at high noise it answers with the middle of the data. "
+        "Compare the end with the experiment before: the same network, data, noise and number of batches.",
+    ),
+}
+"""Of the training, likewise."""

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from ddpm.engine import Engine, Place
+from ddpm.program import program
 from ddpm.schedule import Schedule, alpha_bar, grid
 from ddpm.settings import TABLE, Scheduled, Settings, parameters
 from ddpm.ui.components.shared import end, waiting
+from ddpm.ui.experiments import Experiment
 
 STREAMING = {
     "show_progress": "hidden",
@@ -113,6 +115,7 @@ def connect(
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(names), show_progress="hidden", api_visibility="private")
     open_with_link(inputs, screen, open_link, read, values)
+    show_code(controls, read)
 
 
 def open_with_link(
@@ -130,6 +133,78 @@ def open_with_link(
     page = gr.context.Context.root_block
     page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
     page.load(open_link, None, outputs=screen, **STREAMING, api_visibility="private")
+
+
+def show_code(
+    controls: Mapping[str, gr.components.Component], read: Callable[[Mapping[str, Any]], tuple[Settings, list[str]]]
+) -> None:
+    """Adds the program of the settings that ``read`` makes of the ``controls``, which follows them."""
+    names, inputs = list(controls), list(controls.values())
+
+    def code(*values: Any) -> str:
+        return program(read(given(names, values))[0])
+
+    with gr.Accordion("Show the code", open=False, elem_id="code"):
+        gr.Markdown(
+            "The same computation as a Python program, with the settings chosen above. Run it in the folder of this "
+            "project: it gives the same numbers, up to rounding."
+        )
+        text = gr.Code(
+            program(read({})[0]),
+            "python",
+            interactive=False,
+            wrap_lines=True,
+            buttons=["copy"],
+            label="Program",
+            elem_id="program",
+        )
+    changes = [control.change for control in inputs]
+    gr.on(changes, code, inputs, text, trigger_mode="always_last", **QUIET)
+
+
+class Experiments(NamedTuple):
+    """The choice of an experiment and, once one is chosen, what to look for in it."""
+
+    known: Mapping[str, Experiment]
+    choice: gr.Dropdown
+    text: gr.Markdown
+
+    def connect(
+        self,
+        controls: Mapping[str, gr.components.Component],
+        screen: gr.HTML,
+        run: Callable[..., AsyncIterator[str]],
+    ) -> None:
+        """Lets a choice set the ``controls`` and the layers, and start ``run``, whose arguments they are in order."""
+        inputs = list(controls.values())
+        layers = json.dumps({name: dict(one.layers) for name, one in self.known.items()})
+
+        def settings(name: str) -> list[Any]:
+            one = self.known[name]
+            return [*(getattr(one.settings, control) for control in controls), gr.Markdown(one.text, visible=True)]
+
+        chosen = self.choice.select(
+            settings,
+            self.choice,
+            [*inputs, self.text],
+            js=f"(name) => {{ window.ddpm.choose({layers}[name]); return [name]; }}",
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        chosen.then(run, inputs, screen, **STREAMING, api_visibility="private")
+
+
+def experiments(known: Mapping[str, Experiment]) -> Experiments:
+    """The choice among ``known``; its ``text`` is still to be rendered where it is to stand."""
+    choice = gr.Dropdown(
+        list(known),
+        value=None,
+        label="Experiment",
+        info="Settings worth a look; one click runs them.",
+        elem_id="experiment",
+        min_width=200,
+    )
+    return Experiments(known, choice, gr.Markdown(visible=False, elem_id="look-for", render=False))
 
 
 def to_settings() -> gr.HTML:

@@ -30,12 +30,13 @@ from ddpm.ui.lesson import (
     schedule_moved,
     slider,
     stream,
+    to_settings,
 )
 
 INTRODUCTION = """
 # How a picture disappears in noise
 Move *t* from left to right: the clean picture x₀ is mixed with more and more random noise ε, until nothing is left of it.
-Watch the two pictures on the right. The network sees x_t alone, and says which part of it is noise: near the data it finds
+Watch the two pictures on the right. The network sees xₜ alone, and says which part of it is noise: near the data it finds
 the picture easily, in the middle it guesses, and at the end it can only answer with the average of all pictures.
 """
 
@@ -135,6 +136,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="presets"):
         presets = {name: gr.Button(name, size="sm", min_width=200) for name in PRESETS}
+    to_settings()
     look_for = gr.Markdown(visible=False, elem_id="look-for")
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
@@ -253,7 +255,11 @@ def _picture() -> dict[str, gr.components.Component]:
 def _settings() -> dict[str, gr.components.Component]:
     return {
         "way": gr.Radio(
-            list(_WAYS.items()), value=Noising.way, label="Way to x_t", info="How the noise is put in.", elem_id="way"
+            list(_WAYS.items()),
+            value=Noising.way,
+            label="The way to xₜ",
+            info="How the noise is put in.",
+            elem_id="way",
         ),
         "steps": slider(Noising, "steps", 1, "Steps T", "From data to noise."),
         **schedule(Noising),

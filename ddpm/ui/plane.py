@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import gradio as gr
 from torch import nn
@@ -16,7 +15,7 @@ from ddpm.plane import DRAWN, MINE, SETTINGS, Plane, frames, sketch
 from ddpm.scaling import AS_IT_IS
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
-from ddpm.ui.experiments import EXPERIMENTS
+from ddpm.ui.experiments import PLANE as EXPERIMENTS
 from ddpm.ui.lesson import (
     NO_ETA,
     QUIET,
@@ -25,6 +24,7 @@ from ddpm.ui.lesson import (
     buttons,
     connect,
     dropdown,
+    experiments,
     follow_schedule,
     given,
     left_over,
@@ -129,16 +129,9 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
                 Plane, "direction", "Direction", "Make data, or see how noise destroys it.", _DIRECTIONS
             ),
         }
-        experiment = gr.Dropdown(
-            list(EXPERIMENTS),
-            value=None,
-            label="Experiment",
-            info="Settings worth a look; one click runs them.",
-            elem_id="experiment",
-            min_width=200,
-        )
+        offered = experiments(EXPERIMENTS)
         pressed = buttons()
-    look_for = gr.Markdown(visible=False, elem_id="look-for")
+    offered.text.render()
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player()
@@ -151,16 +144,7 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
     inputs = list(controls.values())
     streaming = {"outputs": screen, **STREAMING}
     connect(engine, pressed, controls, screen, flow, open_link, Plane.from_query, "flow")
-    layers = json.dumps({name: dict(chosen.layers) for name, chosen in EXPERIMENTS.items()})
-    chosen = experiment.select(
-        lambda name: [*asdict(EXPERIMENTS[name].plane).values(), gr.Markdown(EXPERIMENTS[name].text, visible=True)],
-        experiment,
-        [*inputs, look_for],
-        js=f"(name) => {{ window.ddpm.choose({layers}[name]); return [name]; }}",
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    chosen.then(flow, inputs, **streaming, api_visibility="private")
+    offered.connect(controls, screen, flow)
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [*schedule_moved(controls), controls["data"].select, controls["points"].input]
     gr.on(seen, look, set(inputs), **streaming, api_visibility="private")

@@ -19,6 +19,8 @@ from ddpm.engine import Engine
 from ddpm.live import (
     BUDGET,
     SETTINGS,
+    Apprentice,
+    Budget,
     Frame,
     Trained,
     Training,
@@ -36,7 +38,8 @@ from ddpm.plane import DRAWN, sketch
 from ddpm.scaling import Scaling
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.train import COOKIE, file, frame, note, player, start
-from ddpm.ui.lesson import QUIET, STREAMING, dropdown, given, slider, stream, write_address
+from ddpm.ui.experiments import TRAINING as EXPERIMENTS
+from ddpm.ui.lesson import QUIET, STREAMING, dropdown, experiments, given, show_code, slider, stream, write_address
 from ddpm.ui.plane import DATA
 
 INTRODUCTION = f"""
@@ -53,7 +56,14 @@ _NAMES = tuple(SETTINGS)
 
 _PREDICTIONS = {"noise": "the noise ε", "x0": "the clean point x₀", "v": "v = α ε − σ x₀"}
 
-_SCALINGS = {"unit": "to [−1, 1]", "standard": "to mean 0 and variance 1", "none": "not at all"}
+_SCALINGS = {
+    "unit": "to [−1, 1]",
+    "standard": "to mean 0 and variance 1",
+    "small": "to [−0.1, 0.1]: ten times too small",
+    "none": "not at all",
+}
+
+_UNTRAINED = "This is what a network makes that has learned nothing yet. Press Train, or choose an experiment."
 
 _SPENT = f"Your {BUDGET:.0f} seconds of computation are used up. Your network stays with you: use it, download it."
 
@@ -89,7 +99,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
 
         try:
             opening = await asyncio.to_thread(_opening, training, notes, goes_on)
-            async with aclosing(stream(engine, job(), _owner(visit), opening, _pack(visit))) as messages:
+            async with aclosing(stream(engine, job(), _owner(visit), opening, _pack(visit.budget))) as messages:
                 async for message in messages:
                     yield message
         finally:
@@ -125,7 +135,18 @@ def lesson(engine: Engine, visits: Visits) -> None:
         shown = Training(mine.plane.data, mine.plane.points, mine.network.config.prediction)
         opening = await asyncio.to_thread(_opening, shown, notes, scaling=mine.scaling, batches=mine.batches)
         job = look(mine, shown.shown_steps)
-        async with aclosing(stream(engine, job, _owner(visit), opening, _pack(visit))) as messages:
+        async with aclosing(stream(engine, job, _owner(visit), opening, _pack(visit.budget))) as messages:
+            async for message in messages:
+                yield message
+
+    async def show_untrained(training: Training, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+        """The messages that show what a network makes that has learned nothing yet."""
+
+        def job() -> Iterator[Frame | None]:
+            yield from look(Apprentice(training).trained(), training.shown_steps)
+
+        opening = await asyncio.to_thread(_opening, training, notes, frames=1)
+        async with aclosing(stream(engine, job(), owner, opening, _pack(Budget()))) as messages:
             async for message in messages:
                 yield message
 
@@ -146,9 +167,13 @@ def lesson(engine: Engine, visits: Visits) -> None:
     async def come_back(request: gr.Request) -> AsyncIterator[str]:
         visit = visits.find(visitor(request))
         if visit and visit.mine:
-            async with aclosing(show(visit, ["This is the network that you have from before."])) as messages:
-                async for message in messages:
-                    yield message
+            messages = show(visit, ["This is the network that you have from before."])
+        else:
+            training, notes = Training.from_query(request.query_params)
+            messages = show_untrained(training, [*notes, _UNTRAINED], request.session_hash)
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
 
     def stop(request: gr.Request) -> None:
         if visit := visits.find(visitor(request)):
@@ -166,6 +191,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
         controls: dict[str, gr.components.Component] = {
             "data": dropdown(Training, "data", "Data", "The shape that the network is to learn.", DATA)
         }
+        offered = experiments(EXPERIMENTS)
         with gr.Column(scale=0, min_width=330):
             with gr.Row():
                 begin = gr.Button("Train", variant="primary", min_width=90, elem_id="train")
@@ -174,6 +200,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
             with gr.Row():
                 take = gr.Button("Download my network", size="sm", min_width=150, elem_id="download")
                 bring = gr.UploadButton("Load a network", size="sm", min_width=150, elem_id="upload")
+    offered.text.render()
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player()
@@ -182,9 +209,11 @@ def lesson(engine: Engine, visits: Visits) -> None:
                 controls["points"] = pad()
             controls |= _settings()
 
-    inputs = [controls[name] for name in _NAMES]
+    controls = {name: controls[name] for name in _NAMES}
+    inputs = list(controls.values())
     streaming = {"outputs": screen, **STREAMING}
     begin.click(train, inputs, **streaming, api_name="train")
+    offered.connect(controls, screen, train)
     further.click(go_on, None, **streaming, api_visibility="private")
     halt.click(stop, None, None, **QUIET)
     take.click(download, None, **streaming, api_visibility="private")  # queued: others cannot show a warning
@@ -196,6 +225,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
     page = gr.context.Context.root_block
     page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
     page.load(come_back, None, **streaming, api_visibility="private")
+    show_code(controls, Training.from_query)
 
 
 def _owner(visit: Visit) -> str:
@@ -209,17 +239,21 @@ def _opening(
     goes_on: bool = False,
     scaling: Scaling | None = None,
     batches: int | None = None,
+    frames: int | None = None,
 ) -> Callable[[int], str]:
-    """The function job number -> the message that opens the player; of a loaded network ``scaling`` and ``batches`` are given."""
+    """The function job number -> the message that opens the player on ``frames``, by default those of the training.
+
+    Of a loaded network ``scaling`` and ``batches`` are given.
+    """
     plane = training.plane
     least = exact_loss(plane, scaling or training.scale, training.prediction)
     data, exact = sketch(plane).numpy(), exact_field(plane).numpy()
-    frames = len(shown_batches(training.batches)) if batches is None else 1
+    frames = frames or (len(shown_batches(training.batches)) if batches is None else 1)
     return lambda job: start(training, job, notes, frames, data, exact, least, goes_on, batches)
 
 
-def _pack(visit: Visit) -> Callable[[Any, int], str]:
-    return lambda shown, job: note(shown, job) if isinstance(shown, str) else frame(shown, job, visit.budget.left)
+def _pack(budget: Budget) -> Callable[[Any, int], str]:
+    return lambda shown, job: note(shown, job) if isinstance(shown, str) else frame(shown, job, budget.left)
 
 
 def _settings_of_link(request: gr.Request) -> list[object]:

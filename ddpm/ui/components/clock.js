@@ -72,6 +72,15 @@ for (const control of layers) {
   });
 }
 
+// So is which parts of the player are open.
+for (const part of element.querySelectorAll("details[data-part]")) {
+  part.open = asked.get(`show_${part.dataset.part}`) === "1";
+  part.addEventListener("toggle", () => {
+    writeAddress({ [`show_${part.dataset.part}`]: Number(part.open) });
+    refresh();
+  });
+}
+
 // Sets layers by name, as a visitor would.
 function choose(wanted) {
   for (const [name, value] of Object.entries(wanted)) {
@@ -154,8 +163,8 @@ function draw() {
 function progress(state) {
   const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
   const all = run.run.steps + 1;
-  const thinned = run.frames < all ? ` (${run.frames} shown of ${all})` : "";
-  $(".speed").textContent = `${state}: ${frames.length} of ${run.frames} states${thinned}${seconds}`;
+  const states = run.frames < all ? `states shown (of ${all} computed)` : "states";
+  $(".speed").textContent = run.frames === 1 ? state : `${state}: ${frames.length} of ${run.frames} ${states}${seconds}`;
 }
 
 function wordsOfLevel(frame) {

@@ -13,16 +13,24 @@ function begin() {
   $("canvas.x").setAttribute("aria-label", `x_t, the noisy pictures, asked for: ${pictures}`);
   $("canvas.x0").setAttribute("aria-label", `predicted x_0, the clean pictures, asked for: ${pictures}`);
   if (pixelPlot) Plotly.relayout(pixelPlot.div, { "xaxis.range": [run.run.steps, 0] });
+  beginAlgorithm();
 }
 
+// The frame: its header, its points in the plane, and x, x0, noise (the predicted one) and added as functions of an index
+// into all pictures, since numbers as they travel take a quarter of the memory.
 function decode(header, bytes) {
-  const count = run.labels.length, pictures = count * size;
+  const count = run.labels.length, pictures = count * size, { lines, scales } = header;
+  const [x, predicted, added] = scales.map((scale, k) => {
+    const numbers = new Int16Array(bytes.buffer, 2 * k * pictures, pictures);
+    return (i) => numbers[i] * scale;
+  });
+  const saysNoise = header.predicts === "noise", points = 2 * scales.length * pictures;
   return {
-    ...header,
-    x: new Int16Array(bytes.buffer, 0, pictures),
-    x0: new Int16Array(bytes.buffer, 2 * pictures, pictures),
-    path: new Float32Array(bytes.buffer, 4 * pictures, 2 * count),
-    path0: new Float32Array(bytes.buffer, 4 * pictures + 8 * count, 2 * count),
+    ...header, x, added,
+    x0: saysNoise ? (i) => (x(i) - lines.sigma * predicted(i)) / lines.root : predicted,
+    noise: saysNoise ? predicted : (i) => (x(i) - lines.root * predicted(i)) / lines.sigma,
+    path: new Float32Array(bytes.buffer, points, 2 * count),
+    path0: new Float32Array(bytes.buffer, points + 8 * count, 2 * count),
   };
 }
 
@@ -31,13 +39,15 @@ const describe = wordsOfLevel;
 // --- pictures ----------------------------------------------------------------------------------------------------
 
 function paint(frame) {
-  paintPictures($("canvas.x"), frame.x);
-  paintPictures($("canvas.x0"), frame.x0);
+  paintPictures($("canvas.x"), frame.x, run.labels.length);
+  paintPictures($("canvas.x0"), frame.x0, run.labels.length);
   placeRings();
+  if ($(".algorithm").open) paintAlgorithm(frame);
 }
 
-function paintPictures(canvas, values) {
-  const count = run.labels.length, across = run.columns, down = Math.ceil(count / across);
+// Draws ``count`` pictures, whose values are a function of an index into them: black at −range, white at range.
+function paintPictures(canvas, value, count, range = 1) {
+  const across = Math.min(run.columns, count), down = Math.ceil(count / across);
   const [w, h] = [across * (width + 1) - 1, down * (height + 1) - 1];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
   const image = new ImageData(w, h);
@@ -47,7 +57,7 @@ function paintPictures(canvas, values) {
       for (let column = 0; column < width; column++) {
         const to = 4 * ((top + row) * w + left + column), from = i * size + row * width + column;
         for (let c = 0; c < 3; c++) {
-          image.data[to + c] = (values[from + (channels === 3 ? c * height * width : 0)] / setup.scale + 1) * 127.5;
+          image.data[to + c] = (value(from + (channels === 3 ? c * height * width : 0)) / range + 1) * 127.5;
         }
         image.data[to + 3] = 255;
       }
@@ -67,6 +77,7 @@ function choose(event) {
   };
   if (pixel.sample >= run.labels.length || pixel.row >= height || pixel.column >= width) return;
   chosen = [...chosen.slice(1), pixel];
+  follow(pixel);
   placeRings();
   if (playing) pixelPlot?.draw(); else rest();
 }
@@ -113,7 +124,7 @@ function paintPlane(over, toX, toY) {
 }
 
 function pixelValue(frame, key, pixel) {
-  return frame[key][pixel.sample * size + pixel.row * width + pixel.column] / setup.scale;
+  return frame[key](pixel.sample * size + pixel.row * width + pixel.column);
 }
 
 function paintPixels(over, toX, toY) {

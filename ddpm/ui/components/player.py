@@ -15,9 +15,6 @@ from ddpm.plots import CLASS_COLOURS, columns, projection
 from ddpm.run import MODELS, Run, shown
 from ddpm.ui.components.shared import component, message
 
-VALUE_SCALE = 4096
-"""Pixels travel as int16 multiples of 1 / 4096: ±8 with a step far below a grey level."""
-
 
 def player(cloud: Projection, shape: Sequence[int]) -> gr.HTML:
     """The component for pictures of ``shape`` (C, H, W), with their paths drawn in the plane of ``cloud``."""
@@ -25,9 +22,8 @@ def player(cloud: Projection, shape: Sequence[int]) -> gr.HTML:
         "plane": json.loads(projection(cloud).to_json()),
         "colours": CLASS_COLOURS,
         "shape": list(shape),
-        "scale": VALUE_SCALE,
     }
-    return component("player", setup)
+    return component("player", setup, uses=("algorithm.css", "algorithm.js"))
 
 
 def start(run: Run, job: int, notes: Sequence[str]) -> str:
@@ -47,9 +43,25 @@ def start(run: Run, job: int, notes: Sequence[str]) -> str:
 
 
 def frame(step: Frame, job: int, cloud: Projection) -> str:
-    """One step: x and x0 as int16, then both projected on the plane as float32."""
-    pixels = [np.clip(value * VALUE_SCALE, -32768, 32767).round().astype("<i2") for value in (step.x, step.x0)]
+    """One step: x, the network's prediction, and what the step adds, if it adds something; then x and x0 in the plane.
+
+    Pictures are int16 multiples of the units in ``scales``, the points float32. ``predicts`` says whether the prediction
+    is "x0" or the "noise": from x and one the browser has the other, and this is the one that loses no digits.
+    """
+    predicts = "noise" if step.lines and step.log_snr > 0 else "x0"
+    pictures = [step.x, getattr(step, predicts), *([] if step.added is None else [step.added])]
+    scales = [max(float(np.abs(picture).max()), 1e-9) / 32767 for picture in pictures]
+    pixels = [np.rint(picture / scale).astype("<i2") for picture, scale in zip(pictures, scales)]
     paths = [cloud(value).astype("<f4") for value in (step.x, step.x0)]
-    level = {"index": step.index, "alphaBar": step.alpha_bar, "seconds": round(step.seconds, 3)}
-    level["logSnr"] = step.log_snr if step.index else None
-    return message(b"".join(part.tobytes() for part in pixels + paths), kind="frame", job=job, **level)
+    return message(
+        b"".join(part.tobytes() for part in pixels + paths),
+        kind="frame",
+        job=job,
+        index=step.index,
+        logSnr=step.log_snr if step.index else None,
+        alphaBar=step.alpha_bar,
+        seconds=round(step.seconds, 3),
+        predicts=predicts,
+        scales=scales,
+        lines=step.lines and step.lines._asdict(),
+    )

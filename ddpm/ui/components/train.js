@@ -46,7 +46,7 @@ function decode(header, bytes) {
   if (!frames.length && loss) scaleLoss(header);
   notify(run.notes); // the waiting is over, also of a training that goes on
   player.dataset.batches = header.index;
-  $(".use").hidden = false;
+  $(".use").hidden = !header.index;
   const field = 8 * arrows;
   return { ...header, fields: [0, 1, 2].map((k) => new Float32Array(bytes.buffer, k * field, 2 * arrows)),
     x: new Int16Array(bytes.buffer, 3 * field) };
@@ -91,6 +91,7 @@ function paintLoss(over, toX, toY) {
   if (resting) return;
   for (const [name, of] of CURVES) {
     const points = shown.filter((frame) => of(frame) !== null).map((frame) => [frame.index, of(frame)]);
+    if (points.length === 1) paintPoints(over, toX, toY, points[0].map((value) => value * setup.scale), 4, colour(name), 1);
     paintLines(over, toX, toY, points.slice(1).map((point, i) => [...points[i], ...point]), colour(name), 2);
   }
 }
@@ -119,7 +120,7 @@ function rest() {
   if (layer.particles.checked) traces.push(marks(frame.x, "particles", 4.6, 0.85));
   Plotly.addTraces(world.div, traces);
   Plotly.addTraces(loss.div, CURVES.map(([name, of, label]) => ({ x: frames.map(({ index }) => index), y: frames.map(of),
-    mode: "lines", name: label, line: { color: colour(name), width: 2 }, hovertemplate: `batch %{x}: %{y:.3f}<extra>${label}</extra>` })));
+    mode: frames.length > 1 ? "lines" : "markers", name: label, marker: { color: colour(name), size: 8 }, line: { color: colour(name), width: 2 }, hovertemplate: `batch %{x}: %{y:.3f}<extra>${label}</extra>` })));
   refresh();
 }
 

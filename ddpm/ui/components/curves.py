@@ -1,0 +1,44 @@
+"""The schedules lesson's screen: packs all schedules into a message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import gradio as gr
+import torch
+
+from ddpm.curves import NAMES, QUANTITIES, Compared, Curves
+from ddpm.data import to_uint8
+from ddpm.settings import parameters
+from ddpm.ui.components.shared import component, message
+
+
+def screen(pages: Mapping[str, str]) -> gr.HTML:
+    """The component, with links to ``pages``, paths by name.
+
+    It triggers ``select`` with a ``schedule`` that the visitor clicks, or with the ``handles`` that they have dragged.
+    """
+    setup = {"names": NAMES, "quantities": QUANTITIES, "pages": list(pages.items()), "root": "../"}
+    return component("curves", setup, "../", ("tiles.js",), clock=False)
+
+
+def start(curves: Curves, job: int, notes: Sequence[str]) -> str:
+    """Opens the answer to ``curves``; ``notes`` are for the visitor. ``own`` is what goes with the schedule to other pages."""
+    query = curves.query()
+    own = {name: query[name] for name in ("schedule", *parameters(curves.schedule))}
+    return message(kind="start", job=job, run=asdict(curves), query=query, own=own, notes=list(notes))
+
+
+def pack(shown: Compared, job: int, curves: Curves) -> str:
+    """The answer: ``values`` as float32, then the pictures as bytes."""
+    return message(
+        shown.values.astype("<f4").tobytes() + to_uint8(torch.from_numpy(shown.pictures)).numpy().tobytes(),
+        kind="compared",
+        job=job,
+        steps=shown.steps,
+        stripSteps=shown.strip_steps,
+        shape=shown.pictures.shape[2:],
+        left=dict(zip(NAMES, shown.values[:, QUANTITIES.index("alpha_bar"), -1].tolist())),
+        handles=curves.handles,
+    )

@@ -1,0 +1,206 @@
+"""The schedules lesson: all schedules over each other, a picture under each, and a table of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ddpm.curves import MOST_HANDLES, Curves, bendable, look, table_through
+from ddpm.engine import Engine
+from ddpm.schedule import SCHEDULES
+from ddpm.settings import MOST_TEXT, TABLE, decode_betas, encode_betas
+from ddpm.ui.components.curves import pack, screen, start
+from ddpm.ui.components.picker import picker
+from ddpm.ui.lesson import (
+    DICE,
+    DRAW_SEED,
+    QUIET,
+    STREAMING,
+    follow_schedule,
+    given,
+    open_with_link,
+    schedule,
+    schedule_moved,
+    slider,
+    stream,
+    to_settings,
+)
+
+INTRODUCTION = """
+# How fast should a picture disappear?
+A noise schedule says how much noise each of the T steps adds. All of them begin with the picture and should end with noise
+alone: look at how much signal is left at t = T, and at how many pictures of each strip still show something. Steps spent
+where nothing is left, or nothing happens, are wasted. Choose one, bend a curve of your own, and try it on another page.
+"""
+
+FORMULAS = r"""
+### The formulas
+Step $t$ keeps the share $1-\beta_t$ of the variance and adds $\beta_t$ of noise. After $t$ steps the share of the signal is
+$\bar\alpha_t = \prod_{s\le t}(1-\beta_s)$, and the log signal-to-noise ratio $\lambda_t = \log\frac{\bar\alpha_t}{1-\bar\alpha_t}$.
+Our schedules are curves over the time $\tau = t/T$, so they hold for any $T$:
+
+- **linear** (Ho et al. 2020, section 4): $\beta$ rises evenly; $\bar\alpha = \exp(-0.1\,\tau - 9.95\,\tau^2)$
+- **cosine** (Nichol & Dhariwal 2021, eq. 17): $\bar\alpha \propto \cos^2\big(\tfrac{\tau+s}{1+s}\tfrac{\pi}{2}\big)$
+- **polynomial**: $\bar\alpha = 1-\tau^p$ $\quad$ **constant**: $\bar\alpha = e^{-c\tau}$, the same $\beta$ in every step
+- **sigmoid** (Jabri et al. 2022, algorithm 1): $\bar\alpha$ falls along a logistic curve from −reach to reach
+- **your own table**: the $\beta$ that you give; between its entries $-\log\bar\alpha$ is linear, so that it holds for any $T$ as well
+
+Cosine, polynomial and sigmoid would end at $\lambda = -\infty$; they are cut off at $\lambda = -12$, where 0.0006 % of the signal is left.
+"""
+
+LATEX = [{"left": "$", "right": "$", "display": False}]
+
+MOST_PASTED = 50_000
+"""Characters of a pasted table that are looked at."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings worth a look, and what to look for."""
+
+    curves: Curves
+    text: str
+
+
+PRESETS = {
+    "Linear or cosine?": Preset(
+        Curves(schedule="linear", example=17, model="cifar10"),
+        "Look at the right half of both strips. Under the linear schedule the last four pictures are noise to the eye: a "
+        "sampler spends half of its steps there. The cosine schedule was made to spread the loss of the signal evenly.",
+    ),
+    "A schedule that never reaches noise": Preset(
+        Curves(schedule="constant", c=1.0, steps=50),
+        "37 % of the signal is left at t = T: the digit is still there. A sampler that starts from pure noise starts from "
+        "something that this process never makes. Send the schedule to another page to see what comes of it.",
+    ),
+    "Bend one yourself": Preset(
+        Curves(schedule=TABLE, table="0.02 0.03 0.05 0.3 0.6 0.7 0.5 0.6 0.7 0.95"),
+        "This table falls steeply between t = 0.3 T and 0.6 T. Drag the rings: the strip of *your own table* follows, and "
+        "β, on its logarithmic axis, shows how hard each step has to work.",
+    ),
+}
+
+
+def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built; ``pages`` are the lessons that take a schedule, paths by name."""
+
+    def messages_of(curves: Curves, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+        return stream(
+            engine,
+            look(curves),
+            owner,
+            lambda job: start(curves, job, notes),
+            lambda shown, job: pack(shown, job, curves),
+        )
+
+    async def show(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
+        read = Curves.from_query(given(names, [values[control] for control in inputs]))
+        async with aclosing(messages_of(*read, request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(messages_of(*Curves.from_query(request.query_params), request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    def bend(values: Mapping[gr.components.Component, Any]) -> tuple[str, str]:
+        curves, _ = Curves.from_query(given(names, [values[control] for control in inputs]))
+        return bendable(curves), TABLE
+
+    def values_of(curves: Curves) -> list[object]:
+        example = gr.HTML(value=str(curves.example), sheet=curves.model)
+        return [example if name == "example" else getattr(curves, name) for name in names]
+
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="presets"):
+        presets = {name: gr.Button(name, size="sm", min_width=200) for name in PRESETS}
+    to_settings()
+    look_for = gr.Markdown(visible=False, elem_id="look-for")
+    with gr.Row(elem_id="stage"):
+        with gr.Column(scale=3, min_width=320):
+            shown = screen(pages)
+        with gr.Column(scale=1, min_width=280, elem_id="settings"):
+            controls: dict[str, gr.components.Component] = schedule(Curves)
+            bender = gr.Button("Bend the chosen curve", size="sm", elem_id="bend")
+            controls |= _settings()
+            dice = gr.Button("New noise", icon=DICE, size="sm", elem_id="dice")
+    gr.Markdown(FORMULAS, latex_delimiters=LATEX)
+
+    names, inputs = list(controls), list(controls.values())
+    streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
+    following = {"show_progress": "hidden", "api_visibility": "private"}
+    own = [controls["table"], controls["schedule"]]
+    open_with_link(inputs, shown, open_link, Curves.from_query, values_of)
+
+    moved = [event for event in schedule_moved(controls) if event != controls["table"].submit]
+    changed = [controls["model"].input, controls["example"].input, controls["steps"].release, controls["seed"].submit]
+    gr.on([*changed, *moved], show, set(inputs), **streaming)
+    controls["table"].submit(shortened, controls["table"], controls["table"], **following).then(
+        show, set(inputs), **streaming
+    )
+    shown.select(_chosen, own, own, **following).then(show, set(inputs), **streaming)
+    bender.click(bend, set(inputs), own, **following).then(show, set(inputs), **streaming)
+    drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
+    drawn.then(show, set(inputs), **streaming)
+    for name, button in presets.items():
+        preset = PRESETS[name]
+        chosen = button.click(
+            lambda preset=preset: [*values_of(preset.curves), gr.Markdown(preset.text, visible=True)],
+            None,
+            [*inputs, look_for],
+            **following,
+        )
+        chosen.then(show, set(inputs), **streaming)
+    controls["model"].change(lambda model: gr.HTML(sheet=model), controls["model"], controls["example"], **QUIET)
+    follow_schedule(controls)
+
+
+def shortened(table: str) -> str:
+    """A pasted table that is too long for a link as the same table in short; anything else as it is."""
+    if not MOST_TEXT < len(table) <= MOST_PASTED:
+        return table
+    try:
+        return encode_betas(decode_betas(table))
+    except ValueError:
+        return table
+
+
+def _chosen(table: str, schedule: str, event: gr.EventData) -> tuple[str, str]:
+    """The table and the schedule after a click on a schedule's name, or after handles were dragged."""
+    asked = event._data or {}
+    if asked.get("schedule") in (*SCHEDULES, TABLE):
+        return table, asked["schedule"]
+    handles = asked.get("handles")
+    if isinstance(handles, list) and 0 < len(handles) <= MOST_HANDLES and all(_is_share(value) for value in handles):
+        return table_through(handles), TABLE
+    return table, schedule
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 < value <= 1
+
+
+def _settings() -> dict[str, gr.components.Component]:
+    return {
+        "steps": slider(Curves, "steps", 1, "Steps T", "From data to noise."),
+        "model": gr.Radio(
+            [("digits", "mnist"), ("colour pictures", "cifar10")],
+            value=Curves.model,
+            label="Picture",
+            info="Which examples to choose from.",
+            elem_id="model",
+        ),
+        "example": picker(Curves.model, Curves.example),
+        "seed": gr.Number(
+            Curves.seed,
+            precision=0,  # no limits here: past them Gradio refuses the run, Curves.from_query corrects it and says so
+            label="Seed",
+            info="The noise drawn: the same seed gives the same. Press Enter.",
+            elem_id="seed",
+        ),
+    }

@@ -1,0 +1,233 @@
+"""The programs that the page shows compute what the lessons' jobs show: each is executed here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pages import open_page
+from torch.testing import assert_close
+
+from ddpm import line, plane
+from ddpm.checkpoint import load_network
+from ddpm.live import Apprentice, Training, to_file
+from ddpm.plane import Plane, decode_points, encode_points
+from ddpm.program import PROGRAMS, call, program
+from ddpm.run import Run, perform
+from ddpm.sampling import SAMPLERS
+from ddpm.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DRAWING = encode_points(torch.tensor([[0.5, -0.5], [-0.25, 0.75], [0.1, 0.2]]))
+
+
+def network(name):
+    return load_network(ROOT / "checkpoints" / f"{name}.safetensors").network
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty folder with the checkpoints, to execute programs in."""
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def executed(settings):
+    """The names that the program of ``settings`` leaves behind."""
+    names = {}
+    exec(compile(program(settings), "the program", "exec"), names)  # noqa: S102  # our own text
+    return names
+
+
+def last(job):
+    *_, frame = (frame for frame in job if frame is not None)
+    return frame
+
+
+# --- what it computes -----------------------------------------------------------------------------------------------
+
+PICTURES = [
+    *(Run(count=2, steps=4, sampler=sampler, seed=3) for sampler in SAMPLERS),
+    Run(label="7", count=2, steps=4, schedule="linear", eta=0.6, guidance=1.5, seed=11),
+    Run(label="any", count=1, steps=1, eta=1.0),
+    Run(model="cifar10", label="frog", count=1, steps=2, eta=1.0),
+]
+
+
+@pytest.mark.parametrize("run", PICTURES, ids=call)
+def test_the_program_of_pictures_draws_those_of_the_run(run, folder):
+    *_, step = perform(run, network(run.model))
+    assert_close(executed(run)["x"], step.x)
+    assert (folder / "pictures.png").stat().st_size > 0
+
+
+LINES = [
+    *(line.Line(count=200, steps=12, sampler=sampler, eta=0.0) for sampler in SAMPLERS),
+    line.Line(count=100, steps=20),
+    line.Line(
+        mean1=-1.5, weight1=3, std=0.4, denoiser="exact", count=100, steps=9, schedule="polynomial", p=2.5, eta=0.5
+    ),
+]
+
+
+@pytest.mark.parametrize("settings", LINES, ids=call)
+def test_the_program_of_the_line_ends_with_the_samples_and_the_modes_of_the_run(settings, capsys):
+    frame = last(line.frames(settings, network(line.NETWORK)))
+    x = executed(settings)["x"][:, 0]
+    assert_close(x[: line.PATHS].numpy(), frame.paths)
+    assert capsys.readouterr().out == "".join(f"{mode}\n" for mode in frame.modes)
+
+
+PLANES = [
+    *(Plane(count=100, steps=6, sampler=sampler) for sampler in SAMPLERS),
+    Plane(data="spiral", count=100, steps=10, schedule="sigmoid", reach=2.0, eta=1.0, seed=5),
+    Plane(data="checkerboard", denoiser="exact", count=100, steps=5),
+    Plane(data="drawn", points=DRAWING, count=100, steps=8),
+    Plane(data="circles", direction="chain", count=100, steps=7, seed=2),
+    Plane(data="drawn", points=DRAWING, direction="jump", count=100, steps=7),
+]
+
+
+@pytest.mark.parametrize("settings", PLANES, ids=call)
+def test_the_program_of_the_plane_ends_with_the_particles_of_the_run(settings):
+    own = None if settings.data == plane.DRAWN else network(settings.data)
+    frame = last(plane.frames(settings, own))
+    x = executed(settings)["x"]
+    assert_close(x.numpy(), frame.x)
+    assert float(x.std()) > 0.1
+
+
+def test_the_program_of_the_plane_takes_a_network_of_the_visitors_own(folder):
+    mine = Apprentice(Training(scaling="small")).trained()
+    (folder / "mine.safetensors").write_bytes(to_file(mine))
+    settings = Plane(denoiser="mine", count=100, steps=4)
+    frame = last(plane.frames(settings, mine.network, scaling=mine.scaling))
+    assert_close(executed(settings)["x"].numpy(), frame.x)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Training(batches=100, shown_steps=5),
+        Training(data="drawn", points=DRAWING, prediction="noise", scaling="standard", batches=100),
+    ],
+    ids=call,
+)
+def test_the_program_of_a_training_makes_the_points_and_the_network_that_the_page_shows(settings):
+    frame = last(Apprentice(settings).learn())
+    names = executed(settings)
+    assert frame.trained.batches == settings.batches
+    for name, weight in frame.trained.network.state_dict().items():
+        assert_close(names["averaged"].state_dict()[name], weight, atol=1e-5, rtol=1e-4)
+    assert_close(names["x"].numpy(), frame.x, atol=1e-3, rtol=1e-3)
+
+
+# --- how it reads ---------------------------------------------------------------------------------------------------
+
+EVERY = [*PICTURES, *LINES, *PLANES, Plane(denoiser="mine"), Training(prediction="x0"), Run(), line.Line(), Plane()]
+every_program = pytest.mark.parametrize("settings", EVERY, ids=call)
+
+
+def test_every_kind_of_settings_has_a_program():
+    kinds = [Settings]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    whole = {kind for kind in kinds if kind.__dataclass_fields__ and not kind.__subclasses__()}
+    assert {kind for kind in whole if kind.__module__.startswith("ddpm.")} == PROGRAMS.keys()
+
+
+@every_program
+def test_a_program_has_at_most_fifty_lines_and_none_that_a_person_would_break(settings):
+    lines = program(settings).splitlines()
+    assert len(lines) <= 50
+    assert all(len(one) <= 110 for one in lines)
+
+
+@every_program
+def test_the_settings_in_a_program_are_those_that_differ_from_the_defaults_and_give_them_back(settings):
+    kind = type(settings)
+    assert eval(call(settings), {kind.__name__: kind}) == settings
+    assert call(kind()) == f"{kind.__name__}()"
+    assert call(settings) in program(settings)
+
+
+def test_ruff_finds_nothing_unused_or_missing_in_the_programs(folder):
+    for number, settings in enumerate(EVERY):
+        (folder / f"program{number}.py").write_text(program(settings))
+    ours = ("--config", "lint.isort.known-first-party = ['ddpm']")
+    checked = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        *ours,
+        "--select",
+        "F,I",
+        "--line-length",
+        "120",
+        ".",
+    ]
+    done = subprocess.run(checked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_drawing_whose_text_holds_a_name_of_the_library_imports_nothing_for_it():
+    points = encode_points(decode_points("-rate-AA"))
+    assert points == "-rate-AA"
+    text = program(Plane(data="drawn", points=points, direction="jump"))
+    assert points in text and "ddpm.training" not in text
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+COPIED = "() => navigator.clipboard.readText()"
+
+
+def copied(page):
+    """The program as the page's copy button gives it."""
+    page.locator("#program").get_by_role("button", name="Copy").click()
+    page.wait_for_function("() => navigator.clipboard.readText().then(text => text.includes('import'))")
+    return page.evaluate(COPIED)
+
+
+LESSONS = {
+    "/?count=2&steps=4&eta=1": Run(count=2, steps=4, eta=1.0),
+    "/colour?count=1&steps=2&label=cat": Run(model="cifar10", label="cat", count=1, steps=2),
+    "/line?count=200&steps=9&mean1=-2.5": line.Line(count=200, steps=9, mean1=-2.5),
+    "/plane?count=100&steps=5&data=spiral": Plane(count=100, steps=5, data="spiral"),
+    "/train?batches=200&prediction=noise": Training(batches=200, prediction="noise"),
+}
+
+
+@pytest.mark.parametrize("url", LESSONS)
+def test_every_lesson_shows_the_program_of_its_link_and_copies_it(page, context, server, url):
+    settings = LESSONS[url]
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_page(page, server + url)
+    page.get_by_role("button", name="Show the code").click()
+    page.locator("#program").get_by_text(call(settings)).wait_for()
+    assert copied(page) == program(settings).strip()  # the page leaves the end of the last line out
+
+
+def test_the_program_follows_the_controls(page, server):
+    open_page(page, server + "/?count=2&steps=4")
+    page.get_by_role("button", name="Show the code").click()
+    page.locator("#program").get_by_text("Run(count=2, steps=4)").wait_for()
+    page.get_by_role("radio", name="8", exact=True).check()
+    page.locator("#program").get_by_text('Run(label="8", count=2, steps=4)').wait_for()
+    page.locator("#eta input[type=number]").fill("0.5")
+    page.locator("#eta input[type=number]").press("Tab")
+    page.locator("#program").get_by_text("posterior(x, x0, now, after, eta=0.5)").wait_for()
+
+
+def test_the_program_fits_a_phone(page, server):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, server + "/line?count=200&steps=4")
+    page.get_by_role("button", name="Show the code").click()
+    page.locator("#program").get_by_text("Line(count=200, steps=4)").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
