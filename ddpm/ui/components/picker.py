@@ -13,7 +13,7 @@ from ddpm.run import MODELS
 _HERE = Path(__file__).parent
 
 
-def picker(model: str, example: int, root: str = "../", visible: bool = True) -> gr.HTML:
+def picker(model: str, example: int, root: str = "../") -> gr.HTML:
     """The component; it triggers ``input`` when the visitor chooses another. Its prop ``sheet`` is the model's name."""
     gr.set_static_paths([SHEETS])
     sheets = {
@@ -27,5 +27,4 @@ def picker(model: str, example: int, root: str = "../", visible: bool = True) ->
         js_on_load=(_HERE / "picker.js").read_text("utf-8"),
         setup=json.dumps({"rows": EACH, "columns": len(MODELS[model]), "sheets": sheets}),
         sheet=model,
-        visible=visible,
     )
