@@ -57,7 +57,6 @@ LIKELIHOOD = Page("Likelihood", "likelihood")
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
 .dark { --body-text-color-subdued: #a9b0bd; --block-info-text-color: #a9b0bd; }
-.katex-display { overflow-x: auto; overflow-y: hidden; }
 .gradio-container { max-width: 1400px !important; margin: 0 auto; }
 #ask { align-items: stretch; }
 @media (min-width: 761px) { #to-settings { display: none; } }
