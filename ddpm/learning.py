@@ -60,7 +60,7 @@ class Learning(Settings):
     """
 
     snapshot: str = "500"
-    seed: int = 0
+    seed: int = 2
     noise: int = 0
 
     @classmethod

@@ -107,10 +107,10 @@ def is_measured(step: int) -> bool:
 def measure(network: nn.Module, step: int, curves: Curves, probes: Probes) -> list[float]:
     """Adds the losses after ``step`` batches to ``curves``; gives the held-out one for each range of t, noise first."""
     for name, probe in probes.items():
-        by_t = simple_losses(network, *probe).reshape(BINS, -1).mean(1)
-        curves[name].append([step, by_t.mean().item()])
-    print(f"step {step}: held-out ε-loss {by_t.mean():.4f}", flush=True)
-    return by_t.tolist()
+        losses = simple_losses(network, *probe)
+        curves[name].append([step, losses.mean().item()])
+    print(f"step {step}: held-out ε-loss {losses.mean():.4f}", flush=True)
+    return [part.mean().item() for part in losses.tensor_split(BINS)]
 
 
 def keep(trainer: Trainer, curves: Curves, probes: Probes, options: argparse.Namespace) -> None:

@@ -8,7 +8,21 @@ from dataclasses import asdict
 import pytest
 
 from ddpm.evaluate import Setting
-from ddpm.report import BEGIN, END, Point, Row, fill_readme, frontier, is_measured, merged, read_rows, write_report
+from ddpm.report import (
+    BEGIN,
+    END,
+    LIKELIHOOD_BEGIN,
+    LIKELIHOOD_END,
+    Point,
+    Row,
+    fill_likelihood,
+    fill_readme,
+    frontier,
+    is_measured,
+    merged,
+    read_rows,
+    write_report,
+)
 
 
 def row(steps: int = 25, weights: str = "a", **changes) -> Row:
@@ -93,3 +107,16 @@ def test_the_frontier_is_what_each_sampler_leaves_above_the_floor_by_steps():
 def test_a_readme_without_a_marker_is_refused(text):
     with pytest.raises(ValueError, match="lacks the marker"):
         fill_readme(text, [])
+
+
+BOUND = {"data": "mnist", "steps": 1000, "schedule": "linear", "evaluations": 6200, "prior": 2.9e-05, "matching": 0.75}
+BOUND |= {"reconstruction": 0.9756, "total": 1.7256, "error": 0.0081}
+
+
+def test_the_bounds_stand_between_their_markers_and_can_be_written_again():
+    text = f"before {LIKELIHOOD_BEGIN} old {LIKELIHOOD_END} after"
+    filled = fill_likelihood(text, [BOUND])
+    assert "| mnist | 1,000 | linear | 6,200 | 2.9e-05 | 0.750 | 0.976 | 1.726 ± 0.008 |" in filled
+    assert "old" not in filled and fill_likelihood(filled, [BOUND]) == filled
+    with pytest.raises(ValueError, match="likelihood:end"):
+        fill_likelihood(LIKELIHOOD_BEGIN, [BOUND])

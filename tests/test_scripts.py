@@ -278,6 +278,18 @@ def test_a_data_set_smaller_than_a_batch_is_refused(call, digits):
     assert_refused(call("train.py", "mnist", "--data-dir", digits), "64", "30")
 
 
+@pytest.mark.slow
+def test_the_snapshots_script_keeps_the_network_and_its_losses_and_goes_on(call, digits):
+    folders = ("--out", digits / "out", "--state-dir", digits / "state", "--save-every", 2)
+    for more in (("--steps", 2), ("--steps", 4, "--resume")):
+        assert call("snapshots.py", "convolutions", "--data-dir", digits, *folders, *more).status == 0
+    kept = sorted(path.name for path in (digits / "out").glob("*.safetensors"))
+    assert kept == [f"convolutions-0000{step}.safetensors" for step in (0, 2, 4)]
+    curves = json.loads((digits / "out" / "convolutions.json").read_text())
+    assert [step for step, _ in curves["by_t"]] == [step for step, _ in curves["held_out"]] == [0, 2, 4]
+    assert load_network(digits / "out" / kept[-1]).about["steps"] == 4
+
+
 def test_the_projection_script_writes_the_plane_of_its_data(call, digits):
     outcome = call("projection.py", "mnist", "--data-dir", digits, "--out", digits / "out", "--keep", 20)
     assert outcome.status == 0

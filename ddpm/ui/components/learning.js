@@ -42,7 +42,7 @@ function showStep(header, bytes) {
   $(".of-loss").textContent = `mean squared error ${small(descent.loss)}, gradient of length ${small(descent.gradient)}; after a small step against it ${descent.after.toPrecision(5)}, before ${descent.loss.toPrecision(5)}`;
   $(".of-end").textContent = `this network has done it ${trainedFor("unet").toLocaleString("en")} times, with other pictures each time`;
   const cells = [...line("x₀", "real pictures", row(0)), ...values("t", "drawn at random", t.map((one, i) => `${one}`)),
-    ...line("ε", "the noise drawn", row(1)), ...line("x_t", "all the network sees", row(2))];
+    ...line("ε", "the noise drawn", row(1)), ...line("x<sub>t</sub>", "all the network sees", row(2))];
   Object.keys(errors).forEach((name, i) => {
     cells.push(...line("ε̂", `predicted by the ${NAMES[name]}`, row(3 + 2 * i), name),
       ...line("(ε − ε̂)²", "its squared error", row(4 + 2 * i).map(heat), name), ...values("", "mean over the picture", errors[name].map(small), name));
@@ -58,13 +58,13 @@ const small = (value) => (value === 0 ? "0" : value >= 0.1 ? value.toFixed(2) : 
 
 function label(sign, words, of = "") {
   const name = Object.assign(document.createElement("div"), { className: `name of-${of}` });
-  name.append(...(sign ? [Object.assign(document.createElement("b"), { textContent: sign })] : []), Object.assign(document.createElement("small"), { textContent: words }));
+  name.append(...(sign ? [Object.assign(document.createElement("b"), { innerHTML: sign })] : []), Object.assign(document.createElement("small"), { textContent: words }));
   return name;
 }
 
 function line(sign, words, row, of) {
   return [label(sign, words, of), ...row.map((picture, i) => {
-    const canvas = Object.assign(document.createElement("canvas"), { ariaLabel: `${sign} of picture ${i + 1}` });
+    const canvas = Object.assign(document.createElement("canvas"), { ariaLabel: `${sign.replace(/<.*?>/g, "")} of picture ${i + 1}` });
     canvas.setAttribute("role", "img");
     if (picture.heat) paintPicture(canvas, picture.heat, [3, ...setup.shape.slice(1)]);
     else paintPicture(canvas, picture, setup.shape);
@@ -150,9 +150,9 @@ $(".heat-scale .most").textContent = `${setup.errorShown ** 2} or more`;
 openPlots(async () => {
   const still = { dragmode: false, showlegend: true, margin: { l: 58, r: 12, t: 10, b: 108 }, legend: { orientation: "h", y: -0.22, yanchor: "top", font: { size: 11 } } };
   const axis = (title, range, more) => ({ title: { text: title, standoff: 4 }, range, fixedrange: true, zeroline: false, ...more });
-  const log = { type: "log", exponentformat: "none", tickvals: [0.001, 0.01, 0.03, 0.1, 0.3, 1, 10, 100, 1000, 10000] };
+  const log = { type: "log", exponentformat: "none", tickvals: [0.00001, 0.0001, 0.001, 0.01, 0.03, 0.1, 0.3, 1, 10, 100, 1000, 10000] };
   curves = await plot($(".curves"), [], { ...still, xaxis: axis("steps of training", [0.95, 4.2], log), yaxis: axis("mean squared error of ε̂", [-2, 0.1], log) }, () => {});
-  byT = await plot($(".by-t"), [], { ...still, xaxis: axis("step t: data at 0, noise at 1,000", [0, setup.T], {}), yaxis: axis("mean squared error of ε̂", [-3.3, 0.2], log) }, () => {});
+  byT = await plot($(".by-t"), [], { ...still, xaxis: axis("step t: data at 0, noise at 1,000", [0, setup.T], {}), yaxis: axis("mean squared error of ε̂", [-5.2, 0.2], log) }, () => {});
 });
 
 new MutationObserver(fill).observe(document.body, { attributes: true, attributeFilter: ["class"] });

@@ -57,7 +57,7 @@ def step(shown: Shown, job: int) -> str:
         alphaBars=batch.log_snr.sigmoid().tolist(),
         mean=float(noise.mean()),
         variance=float(noise.var()),
-        errors={answer.name: [round(value, 4) for value in answer.error.tolist()] for answer in shown.answers},
+        errors={answer.name: [round(value, 6) for value in answer.error.tolist()] for answer in shown.answers},
         descent=shown.descent._asdict(),
     )
 
