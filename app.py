@@ -57,7 +57,7 @@ LIKELIHOOD = Page("Likelihood", "likelihood")
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
 .dark { --body-text-color-subdued: #a9b0bd; --block-info-text-color: #a9b0bd; }
-.gradio-container { max-width: 1400px !important; margin: 0 auto; }
+.gradio-container { max-width: 1400px !important; margin: 0 auto; overflow: clip !important; }
 #ask { align-items: stretch; }
 @media (min-width: 761px) { #to-settings { display: none; } }
 @media (max-width: 760px) {
