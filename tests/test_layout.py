@@ -7,7 +7,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "checkpoint", "backend"),
+    *(
+        "schedule",
+        "process",
+        "exact",
+        "networks",
+        "denoiser",
+        "scaling",
+        "sampling",
+        "data",
+        "checkpoint",
+        "hub",
+        "backend",
+    ),
     *("parallel", "training", "settings", "run", "engine", "classifier", "evaluate", "plane", "live", "line", "report"),
     *("plots", "ui"),
 ]
