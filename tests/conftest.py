@@ -7,6 +7,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,14 +52,16 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """The address of the app, served by ``python app.py``."""
-    url, log = f"http://127.0.0.1:{(port := free_port())}", tmp_path_factory.mktemp("server") / "log"
+@contextmanager
+def served(
+    log: Path, environment: Mapping[str, str] | None = None, command: Sequence[str] = ("app.py",), folder: Path = ROOT
+) -> Iterator[str]:
+    """The address of the app that Python runs by ``command`` in ``folder``; what it says goes to ``log``."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
     address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
-    environment = {**os.environ, **address, "GRADIO_ANALYTICS_ENABLED": "False"}
+    environment = {**os.environ, **address, "GRADIO_ANALYTICS_ENABLED": "False", **(environment or {})}
     with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out)
+        process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=out, stderr=out)
     try:
         until(lambda: process.poll() is not None or answers(url), "the server's first answer")
         assert process.poll() is None, f"the server ended: {log.read_text()}"
@@ -65,6 +69,13 @@ def server(tmp_path_factory):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The address of the app, served by ``python app.py``."""
+    with served(tmp_path_factory.mktemp("server") / "log") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
