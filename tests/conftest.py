@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hub as hub_server
 import pytest
 import torch
 from browser import find
+from huggingface_hub import constants, file_download
 from playwright.sync_api import sync_playwright
+
+import ddpm.hub
 
 torch.set_num_threads(1)  # the tests' tensors are small, and their sums then do not depend on the machine's cores
 
@@ -109,3 +113,20 @@ def context(browser):
 @pytest.fixture
 def page(context):
     return context.new_page()
+
+
+@pytest.fixture
+def remote(monkeypatch, tmp_path):
+    """The Hub with an empty repository, an empty cache of it, and little patience."""
+    with hub_server.served() as remote:
+        monkeypatch.setattr(constants, "ENDPOINT", remote.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", remote.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)  # of 10 MB, without which nothing small is resumed
+        monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.5)
+        monkeypatch.setattr(ddpm.hub, "PATIENCE", 0.5)
+        monkeypatch.setenv("HF_TOKEN", "")
+        yield remote

@@ -1,7 +1,8 @@
-"""A small server that speaks as much of the Hub's protocol as its client uses to read a repository, and its failures."""
+"""A small server that speaks as much of the Hub's protocol as its client uses for one repository, and fails as the Hub may."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -35,9 +36,22 @@ class Hub:
         self.wake = threading.Event()
         self.requests: list[tuple[str, str, str | None]] = []
         """Method, path and range of each."""
+        self.may_write = True
+        self.created: list[dict] = []
+        self.commits: list[list[dict]] = []
+        """The lines of each commit that was sent."""
 
     def digest(self, file: str) -> str:
         return hashlib.sha256(self.files[file]).hexdigest()
+
+    def commit_files(self, lines: list[dict]) -> None:
+        """What a commit does: adds files and takes some away."""
+        self.commits.append(lines)
+        for line in lines:
+            if line["key"] == "file":
+                self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "deletedFile":
+                del self.files[line["value"]["path"]]
 
     def info(self) -> dict:
         siblings = [
@@ -69,7 +83,7 @@ def served() -> Iterator[Hub]:
                 self.close_connection = True
             elif hub.down:
                 self.answer(503)
-            elif not path.startswith((f"/api/models/{NAME}", f"/{NAME}/resolve/")):
+            elif not path.startswith((f"/api/models/{NAME}", f"/api/spaces/{NAME}", f"/{NAME}/resolve/")):
                 self.answer(404, {"X-Error-Code": "RepoNotFound"})
             elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
                 self.answer(401, {"X-Error-Code": "RepoNotFound"})
@@ -78,7 +92,31 @@ def served() -> Iterator[Hub]:
             else:
                 self.send(*path.removeprefix(f"/{NAME}/resolve/").split("/", 1))
 
+        def do_POST(self) -> None:
+            path, body = urlsplit(self.path).path, self.rfile.read(int(self.headers["Content-Length"]))
+            hub.requests.append((self.command, self.path, None))
+            if self.headers.get("Authorization") != f"Bearer {hub.token}":
+                return self.answer(401)
+            if not hub.may_write:
+                return self.answer(403)
+            if path == "/api/repos/create":
+                hub.created.append(json.loads(body))
+                said = {"url": f"{hub.url}/{NAME}", "id": NAME}
+            elif path == "/api/validate-yaml":
+                said = {"errors": [], "warnings": []}
+            elif path.endswith("/preupload/main"):
+                files = json.loads(body)["files"]
+                said = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+            else:
+                assert path.endswith("/commit/main"), path
+                hub.commit_files([json.loads(line) for line in body.splitlines()])
+                said = {"commitUrl": f"{hub.url}/{NAME}/commit/{hub.commit}", "commitOid": hub.commit}
+            self.answer(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
+
         def tell(self, path: str) -> None:
+            if "/tree/" in path:
+                listed = [{"type": "file", "path": file, "size": 1, "oid": "0" * 40} for file in hub.files]
+                return self.answer(200, {"Content-Type": "application/json"}, json.dumps(listed).encode())
             revision = path.partition("/revision/")[2] or "main"
             if revision not in {*hub.revisions, hub.commit}:
                 return self.answer(404, {"X-Error-Code": "RevisionNotFound"})

@@ -132,15 +132,21 @@ def test_a_language_model_gets_a_tool_for_every_lesson_and_pictures_from_it(tmp_
             ClientSession(read, write) as session,
         ):
             await session.initialize()
-            return await session.list_tools(), await session.call_tool("generate_mnist", {"count": 1, "steps": 2})
+            draw = {"name": "generate_mnist", "arguments": {"count": 1, "steps": 2}}
+            seen, unseen = await session.call_tool(**draw, progress_callback=listen), await session.call_tool(**draw)
+            return await session.list_tools(), seen, unseen
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
+        pass
 
     with served(tmp_path / "log", {"GRADIO_MCP_SERVER": "True"}) as url:
-        listed, drawn = asyncio.run(talk(url))
+        listed, drawn, unseen = asyncio.run(talk(url))
     tools = {tool.name: tool for tool in listed.tools}
     assert tools.keys() == {name.removeprefix("/") for name in ANSWERS}
     for tool in tools.values():
         properties = tool.inputSchema["properties"].values()
         assert all("It must be " in one["description"] for one in properties) and "required" not in tool.inputSchema
-    assert not drawn.isError
+    assert not drawn.isError and not unseen.isError
+    assert "/gradio_api/file=" in unseen.content[0].text
     picture = next(part for part in drawn.content if part.type == "image")
     assert Image.open(io.BytesIO(base64.b64decode(picture.data))).size == (4 * 28, 4 * 28)

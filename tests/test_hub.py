@@ -9,10 +9,9 @@ from pathlib import Path
 import hub as server
 import pytest
 import torch
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants
 
 import ddpm
-from ddpm import hub
 from ddpm.checkpoint import CheckpointError, save_network
 from ddpm.hub import HubError, Repository, Undelivered, for_app
 from ddpm.networks import MLP, MLPConfig
@@ -27,28 +26,17 @@ def network(seed: int = 0) -> MLP:
         return MLP(MLPConfig((2,), width=8, depth=1, embedding=8))
 
 
+@pytest.fixture
+def remote(remote, tmp_path):
+    """The Hub with one network in a repository."""
+    (tmp_path / "made").mkdir()
+    remote.files["moons.safetensors"] = content(tmp_path / "made")
+    return remote
+
+
 def content(folder: Path, seed: int = 0) -> bytes:
     save_network(path := folder / "made.safetensors", network(seed), {"data": "moons"})
     return path.read_bytes()
-
-
-@pytest.fixture
-def remote(monkeypatch, tmp_path):
-    """The Hub, with one network in a repository, and an empty cache."""
-    with server.served() as remote:
-        (tmp_path / "made").mkdir()
-        remote.files["moons.safetensors"] = content(tmp_path / "made")
-        monkeypatch.setattr(constants, "ENDPOINT", remote.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", remote.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
-        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)  # of 10 MB, without which nothing small is resumed
-        monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.5)
-        monkeypatch.setattr(hub, "PATIENCE", 0.5)
-        monkeypatch.setenv("HF_TOKEN", "")
-        yield remote
 
 
 def weights(found: torch.nn.Module) -> torch.Tensor:
