@@ -58,14 +58,23 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def served(
-    log: Path, environment: Mapping[str, str] | None = None, command: Sequence[str] = ("app.py",), folder: Path = ROOT
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = ("app.py",),
+    folder: Path = ROOT,
+    through: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The address of the app that Python runs by ``command`` in ``folder``; what it says goes to ``log``."""
+    """The address of the app that Python runs by ``command`` in ``folder``, itself run ``through`` another command.
+
+    What it says goes to ``log``.
+    """
     url = f"http://127.0.0.1:{(port := free_port())}"
     address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
     environment = {**os.environ, **address, "GRADIO_ANALYTICS_ENABLED": "False", **(environment or {})}
     with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [*through, sys.executable, *command], cwd=folder, env=environment, stdout=out, stderr=out
+        )
     try:
         until(lambda: process.poll() is not None or answers(url), "the server's first answer")
         assert process.poll() is None, f"the server ended: {log.read_text()}"
