@@ -138,11 +138,12 @@ def for_app(source: str | None, shipped: Path, names: Collection[str]) -> Found:
     try:
         found = find(source, choose)
     except Undelivered as error:
-        return Found(here, "shipped with the app", f"{error} Until the next start the networks are those of the app.")
+        found = Found({}, "those of the app", str(error))
     if found.problem:
         found = found._replace(problem=f"{found.problem} Until the next start the networks are {found.origin}.")
-    rest = sorted(set(names) - found.paths.keys())
-    log.info("%s: %s%s", ", ".join(found.paths), found.origin, f"; shipped: {', '.join(rest)}" if rest else "")
+        log.warning(found.problem)
+    rest = sorted(here.keys() - found.paths.keys())
+    log.info("%s: %s; shipped: %s", ", ".join(found.paths) or "none", found.origin, ", ".join(rest) or "none")
     return found._replace(paths=here | found.paths)
 
 

@@ -19,10 +19,10 @@ import uvicorn
 from conftest import ROOT, free_port, served, until
 from gradio_client import Client
 from hub import NAME
-from pages import open_page
+from pages import finish, open_page
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 QUICK = {"count": 1, "steps": 2}
@@ -114,6 +114,9 @@ def proxy(target: str, path: str) -> Iterator[str]:
 
     methods = ["GET", "HEAD", "POST"]
     routes = [
+        Route(
+            "/favicon.ico", lambda request: Response(status_code=204)
+        ),  # which browsers ask the host for by themselves
         Route(path, lambda request: RedirectResponse(f"{path}/?{request.url.query}")),
         Mount(path, routes=[Route("/{rest:path}", forward, methods=methods)]),
     ]
@@ -154,7 +157,7 @@ def test_the_lessons_lead_to_one_another_below_a_path(page, below):
     for name, path in (("In the plane", "plane"), ("Digits", "")):
         page.get_by_role("link", name=name).first.click()
         page.wait_for_url(re.compile(re.escape(f"{below}/{path}") + r"/?(\?.*)?$"))
-        page.wait_for_selector(".player")
+        finish(page)
 
 
 def test_a_program_finds_the_app_below_a_path(below):
@@ -172,7 +175,6 @@ def test_the_page_says_that_the_hub_is_gone_and_draws_all_the_same(page, tmp_pat
     with served(tmp_path / "log", environment) as url:
         assert open_page(page, f"{url}/?count=1&steps=2")["state"] == "finished"
         told = page.locator("#problem").inner_text()
-        page.screenshot(path=tmp_path / "page.png")
     assert f"did not deliver {NAME}" in told and "those of the app" in told
     assert remote.requests
 

@@ -217,9 +217,10 @@ def test_the_app_without_a_source_ships_everything(source):
     assert for_app(source, SHIPPED, NAMES).paths == {name: SHIPPED / f"{name}.safetensors" for name in NAMES}
 
 
-def test_the_app_without_the_hub_says_which_networks_it_uses(remote):
+def test_the_app_without_the_hub_says_which_networks_it_uses(remote, caplog):
     remote.down = True
     found = for_app(NAME, SHIPPED, NAMES)
+    assert found.problem in caplog.text
     assert found.paths["moons"] == SHIPPED / "moons.safetensors" and "those of the app" in found.problem
     remote.down = False
     for_app(NAME, SHIPPED, NAMES)
