@@ -202,7 +202,7 @@ def problem(error: Exception, repository: Repository) -> HubError:
         told = "the token in HF_TOKEN is not valid" if status == 401 else f"HTTP status {status}"
         return HubError(f"The Hub refuses {name} ({told}).")
     told = f"HTTP status {status}" if status else type(error).__name__
-    return Undelivered(f"The Hub did not deliver {name} ({told}).")
+    return Undelivered(f"The Hugging Face Hub did not deliver {name} ({told}).")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

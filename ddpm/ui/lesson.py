@@ -228,12 +228,10 @@ def endpoint(
 def _docstring(
     text: str | None, controls: Mapping[str, gr.components.Component], allowed: Mapping[str, Setting]
 ) -> str:
-    said, returns, what = (text or "").partition("Returns:")
-    arguments = [
-        f"{name}: {getattr(control, 'info', None) or ''} It {allowed[name].problem(None)}."
-        for name, control in controls.items()
-    ]
-    return "\n".join([said.strip(), "", "Args:", *arguments, "", returns + what])
+    def about(name: str) -> str:
+        return f"{getattr(controls[name], 'info', None) or ''} It {allowed[name].problem(None)}.".strip()
+
+    return "\n".join([text or "", "Args:", *(f"{name}: {about(name)}" for name in controls)])
 
 
 async def last(engine: Engine, steps: Iterator[Any | None]) -> Any:

@@ -85,10 +85,9 @@ def lesson(engine: Engine, network: nn.Module) -> None:
     ) -> AsyncIterator[str]:
         """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
 
-        Returns:
-            Messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
-            frame's payload is little-endian: x0 on 401 points from -12 to 12 as float32, learned, then exact; how many
-            samples lie in each of 240 bins from -12 to 12 as uint16; the first 100 samples as int16, 1024 to the unit.
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
+        frame's payload is little-endian: x0 on 401 points from -12 to 12 as float32, learned, then exact; how many
+        samples lie in each of 240 bins from -12 to 12 as uint16; the first 100 samples as int16, 1024 to the unit.
         """
         values = (mean1, mean2, weight1, weight2, std, denoiser, count, steps, schedule, s, p, reach, c, sampler, eta)
         line, notes = Line.from_query(given(_NAMES, (*values, seed)))
@@ -110,10 +109,9 @@ def lesson(engine: Engine, network: nn.Module) -> None:
     async def generate_line(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Samples numbers from a mixture of two Gaussians with a diffusion model, and answers once the run is over.
 
-        Returns:
-            An object with the settings used, the query of the page's link to the same run, notes, seconds computed,
-            how many samples lie in each of 240 bins from -12 to 12 (counts), the first 100 samples, and the weight,
-            mean and standard deviation of the samples near each mode (modes; null where there are none).
+        Gives an object with the settings used, the query of the page's link to the same run, notes, seconds computed,
+        how many samples lie in each of 240 bins from -12 to 12 (counts), the first 100 samples, and the weight,
+        mean and standard deviation of the samples near each mode (modes; null where there are none).
         """
         line, notes = Line.from_query(query)
         end = await last(engine, frames(line, network))

@@ -31,10 +31,9 @@ class Texts:
     endpoint: str
 
 
-_RETURNS = """
-Returns:
-    The pictures as one PNG, four pixels to the pixel, and
-    an object with the settings used, the query of the page's link to the same run, notes, labels and seconds computed."""
+_GIVES = """
+Gives the pictures as one PNG, four pixels to the pixel, and an object with the settings used, the query of the page's link
+to the same run, notes, labels and seconds computed."""
 
 TEXTS = {
     "mnist": Texts(
@@ -45,7 +44,7 @@ and asks again: T times, until no noise is left. Nothing is prepared: what you s
 """,
         "Digit",
         "Which digit the network is asked for.",
-        f"Draws handwritten digits with a diffusion model trained on MNIST, and answers once they are finished.\n{_RETURNS}",
+        f"Draws handwritten digits with a diffusion model trained on MNIST, and answers once they are finished.\n{_GIVES}",
     ),
     "cifar10": Texts(
         """
@@ -56,7 +55,7 @@ photograph four times only: it knows colours and scenes, but seldom the object.
 """,
         "Object",
         "Which kind of object the network is asked for.",
-        f"Paints small colour pictures with a diffusion model trained on CIFAR-10, and answers once they are finished.\n{_RETURNS}",
+        f"Paints small colour pictures with a diffusion model trained on CIFAR-10, and answers once they are finished.\n{_GIVES}",
     ),
 }
 
@@ -101,10 +100,9 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
     ) -> AsyncIterator[str]:
         """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
 
-        Returns:
-            Messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
-            frame's payload is little-endian: x and x0 as int16, 4096 to the unit, count × C × H × W each; then both
-            projected on the page's plane as float32, count × 2 each.
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
+        frame's payload is little-endian: x and x0 as int16, 4096 to the unit, count × C × H × W each; then both
+        projected on the page's plane as float32, count × 2 each.
         """
         values = (label, count, steps, schedule, sampler, eta, guidance, seed)
         async with aclosing(messages_of(*read(given(_NAMES, values)), request.session_hash)) as messages:

@@ -114,11 +114,10 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
     ) -> AsyncIterator[str]:
         """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
 
-        Returns:
-            Messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
-            frame's payload is little-endian: the particles as int16, 4096 to the unit, count × 2; x0 on the arrows'
-            20 × 20 points as float32, learned, if there is a network, then exact, 400 × 2 each; the density on
-            100 × 100 points as a byte each.
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
+        frame's payload is little-endian: the particles as int16, 4096 to the unit, count × 2; x0 on the arrows'
+        20 × 20 points as float32, learned, if there is a network, then exact, 400 × 2 each; the density on
+        100 × 100 points as a byte each.
         """
         values = (data, points, direction, denoiser, count, steps, schedule, s, p, reach, c, sampler, eta, seed)
         plane, notes = Plane.from_query(given(_NAMES, values))
@@ -140,10 +139,9 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
     async def generate_plane(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Sends particles from noise to a data set in the plane with a diffusion model, and answers once the run is over.
 
-        Returns:
-            An object with the settings used, the query of the page's link to the same run, notes, seconds computed,
-            the particles (count × 2), their sliced Wasserstein distance to held-out data, and the floor: what fresh
-            data would have in their place.
+        Gives an object with the settings used, the query of the page's link to the same run, notes, seconds computed,
+        the particles (count × 2), their sliced Wasserstein distance to held-out data, and the floor: what fresh
+        data would have in their place.
         """
         plane, notes, _, steps = job_of(*Plane.from_query(query), request)
         end = await last(engine, steps)

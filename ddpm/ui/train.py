@@ -111,10 +111,9 @@ def lesson(engine: Engine, visits: Visits) -> None:
     ) -> AsyncIterator[str]:
         """Streams a training as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
 
-        Returns:
-            Messages "header|payload" of a JSON object and base64: kind "start", "frame" with the losses each time the
-            network is looked at, "note", "end". A frame's payload is little-endian: x0 on the arrows' 20 × 20 points at
-            three levels as float32, 3 × 400 × 2; then 500 generated particles as int16, 4096 to the unit.
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" with the losses each time the
+        network is looked at, "note", "end". A frame's payload is little-endian: x0 on the arrows' 20 × 20 points at
+        three levels as float32, 3 × 400 × 2; then 500 generated particles as int16, 4096 to the unit.
         """
         values = (data, points, prediction, scaling, batches, shown_steps)
         training, notes = Training.from_query(given(_NAMES, values))
@@ -126,11 +125,10 @@ def lesson(engine: Engine, visits: Visits) -> None:
     async def train_network(query: dict[str, Any], request: gr.Request) -> tuple[str, dict[str, Any]]:
         """Trains a small network on data in the plane for up to a minute of computation, and answers once it is trained.
 
-        Returns:
-            The network as a safetensors file, and
-            an object with the settings used, the query of the page's link to them, notes, the batches that it was
-            trained on, its loss on held-out data, the sliced Wasserstein distance of what it generates to held-out
-            data, and the floor: what fresh data would have.
+        Gives the network as a safetensors file, and
+        an object with the settings used, the query of the page's link to them, notes, the batches that it was
+        trained on, its loss on held-out data, the sliced Wasserstein distance of what it generates to held-out
+        data, and the floor: what fresh data would have.
         """
         training, notes = Training.from_query(query)
         visit, ticket = visits.of(visitor(request)), visits.turns.enter()
