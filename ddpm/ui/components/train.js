@@ -38,7 +38,7 @@ function begin(bytes) {
   [$(".from").textContent, $(".to").textContent] = ["first batch", "last"];
   [$(".step").textContent, $(".level").textContent] = ["The training begins.", ""];
   const { data: name, points } = run.run;
-  $(".use").href = `../plane?${new URLSearchParams({ data: name, points, denoiser: "mine" })}`;
+  $(".use").href = `plane?${new URLSearchParams({ data: name, points, denoiser: "mine" })}`;
   delete player.dataset.batches;
 }
 
