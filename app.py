@@ -21,13 +21,19 @@ import gradio as gr
 
 from ddpm.backend import fast, fastest_batch
 from ddpm.checkpoint import load_network, load_projection
+from ddpm.curves import Curves
 from ddpm.engine import MOST_JOBS, Engine
-from ddpm.line import NETWORK
-from ddpm.live import Visits
-from ddpm.plane import NETWORKS
+from ddpm.line import NETWORK, Line
+from ddpm.live import Training, Visits
+from ddpm.noising import Noising
+from ddpm.plane import NETWORKS, Plane
 from ddpm.process import Network
 from ddpm.remote import replicated
+from ddpm.run import Run
+from ddpm.settings import Settings
 from ddpm.ui import curves, line, noising, pictures, plane, sessions, train
+from ddpm.ui.components.lecture import PAGE_CSS, lecture
+from ddpm.ui.routes import routes
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -47,6 +53,16 @@ LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
 TRAIN = Page("Train it yourself", "train")
 
 NOISING, SCHEDULES = Page("Noising", "noising"), Page("Schedules", "schedules")
+
+DEFAULTS: dict[str, Settings] = {
+    **{path: Run(model=model) for model, (_, path) in PAGES.items()},
+    LINE.path: Line(),
+    PLANE.path: Plane(),
+    TRAIN.path: Training(),
+    NOISING.path: Noising(),
+    SCHEDULES.path: Curves(),
+}
+"""What each page shows when its address says nothing, by path."""
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -76,24 +92,30 @@ def build_app() -> gr.Blocks:
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
     for model, (name, path) in PAGES.items():
         with app.route(name, path) if path else app:
-            gr.Navbar(main_page_name=PAGES["mnist"].name)
+            _top()
             pictures.lesson(engine, model, networks[model], clouds[model])
     with app.route(*LINE):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        _top()
         line.lesson(engine, load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network)
     with app.route(*PLANE):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        _top()
         plane.lesson(engine, toys, train.mine(visits))
     with app.route(*TRAIN):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        _top()
         train.lesson(engine, visits)
     with app.route(*NOISING):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        _top()
         noising.lesson(engine, networks)
     with app.route(*SCHEDULES):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        _top()
         curves.lesson(engine, dict([*PAGES.values(), LINE, PLANE, NOISING]))
     return app
+
+
+def _top() -> None:
+    """What stands above every lesson: the navigation, and what serves a class."""
+    gr.Navbar(main_page_name=PAGES["mnist"].name)
+    lecture(DEFAULTS)
 
 
 def _networks() -> tuple[dict[str, Network], int]:
@@ -133,7 +155,8 @@ def main() -> None:
         max_file_size="16mb",
         state_session_capacity=1000,
         ssr_mode=False,
-        css=CSS,
+        css=CSS + PAGE_CSS,
+        app_kwargs={"routes": routes()},
         theme=gr.themes.Default(),
         run_history=False,
         show_error=False,

@@ -18,6 +18,7 @@ import gradio as gr
 import plotly
 
 from ddpm.engine import Place
+from ddpm.movie import MOST_BYTES
 
 _HERE = Path(__file__).parent
 _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -32,7 +33,14 @@ def component(
     ``root`` leads from the page's address to the app's: "" for the first page, "../" for one below it.
     """
     gr.set_static_paths([_PLOTLY])
-    files = ("shared.css", "shared.js", *(["clock.js"] if clock else []), *uses, f"{name}.css", f"{name}.js")
+    files = (
+        "shared.css",
+        "shared.js",
+        *(["save.css", "clock.js", "save.js"] if clock else []),
+        *uses,
+        f"{name}.css",
+        f"{name}.js",
+    )
     html = re.sub(r" *<!-- (\w+\.html) -->\n", lambda match: _read(match[1]), _read(f"{name}.html"))
     return gr.HTML(
         value="",
@@ -40,7 +48,9 @@ def component(
         html_template=html,
         css_template="".join(_read(file) for file in files if file.endswith(".css")),
         js_on_load="".join(_read(file) for file in files if file.endswith(".js")),
-        setup=json.dumps({"plotly": f"{root}gradio_api/file={_PLOTLY}", **setup}),
+        setup=json.dumps(
+            {"plotly": f"{root}gradio_api/file={_PLOTLY}", **({"most": MOST_BYTES} if clock else {}), **setup}
+        ),
     )
 
 
