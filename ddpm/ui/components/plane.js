@@ -260,7 +260,7 @@ function cellsTrace(values, axis, colour, unit, name) {
     colorscale: [[0, `rgba(${r},${g},${b},0)`], [1, `rgba(${r},${g},${b},0.78)`]] };
 }
 
-const views = () => [["", world]];
+const views = () => [["Particles, data and arrows", world]];
 
 function arrays() {
   const field = (source) => stacked((frame) => frame[source], rows, rows, 2);
