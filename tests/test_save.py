@@ -2,6 +2,7 @@
 
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,10 @@ def save(page, kind):
 
 
 def canvas(page, name):
-    """The canvas as an image (height, width, 3)."""
+    """The canvas as an image (height, width, 3), on the page's white."""
     height, width, *values = page.evaluate(PIXELS, name)
-    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+    pixels = np.array(values, np.uint8).reshape(height, width, 4)
+    return np.where(pixels[..., 3:] == 0, 255, pixels[..., :3]).astype(np.uint8)
 
 
 def on_page(page):
@@ -44,8 +46,7 @@ def on_page(page):
 
 def within(picture, whole):
     """Whether ``picture``, enlarged by whole numbers, stands somewhere in ``whole``: by its grey values, exactly."""
-    height, width, _ = picture.shape
-    for zoom in range(1, whole.shape[0] // height + 1):
+    for zoom in range(1, whole.shape[0] // picture.shape[0] + 1):
         enlarged = picture.repeat(zoom, 0).repeat(zoom, 1)
         high, wide, _ = enlarged.shape
         for top in range(whole.shape[0] - high + 1):
@@ -117,7 +118,7 @@ def test_a_film_of_the_plane_has_a_picture_of_plot_and_particles_a_step(page, se
     open_page(page, f"{server}/plane?count=200&steps=4&seed=3")
     film = images(save(page, "gif"))
     assert len(film) == 5
-    changes = [np.abs(a.astype(int) - b).max(-1) > 60 for a, b in zip(film, film[1:])]
+    changes = [np.abs(a.astype(int) - b).max(-1) > 60 for a, b in pairwise(film)]
     assert all(200 < changed.sum() < 0.5 * changed.size for changed in changes)
     numbers = np.load(io.BytesIO(save(page, "npz")))
     assert numbers["x"].shape == (5, 200, 2) and numbers["x0_learned"].shape == (5, 20, 20, 2)

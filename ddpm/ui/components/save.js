@@ -159,10 +159,10 @@ function times() {
 // Numbers as NumPy's file format, version 1.0.
 function npy(numbers, shape) {
   const words = `{'descr': '${numbers instanceof Int32Array ? "<i4" : "<f4"}', 'fortran_order': False, 'shape': (${shape.map((n) => `${n},`).join(" ")}), }`;
-  const header = `${words.padEnd(Math.ceil((words.length + 11) / 64) * 64 - 11)}\n`, file = new Uint8Array(10 + header.length + numbers.byteLength);
-  file.set([0x93, ...new TextEncoder().encode("NUMPY"), 1, 0, header.length & 255, header.length >> 8]);
-  file.set(new TextEncoder().encode(header), 10);
-  file.set(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength), 10 + header.length);
+  const head = `${words.padEnd(Math.ceil((words.length + 11) / 64) * 64 - 11)}\n`, file = new Uint8Array(10 + head.length + numbers.byteLength);
+  file.set([0x93, ...new TextEncoder().encode("NUMPY"), 1, 0, head.length & 255, head.length >> 8]);
+  file.set(new TextEncoder().encode(head), 10);
+  file.set(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength), 10 + head.length);
   return file;
 }
 
