@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "checkpoint", "backend"),
     *("remote", "parallel", "training", "settings", "picture", "run", "algorithm", "engine", "classifier", "evaluate"),
-    *("plane", "live", "line", "noising", "program", "report", "plots", "ui"),
+    *("plane", "live", "line", "noising", "program", "movie", "report", "plots", "ui"),
 ]
 """The modules of ddpm/, each below those it may import."""
 
