@@ -52,6 +52,8 @@ def _pictures(archive: bytes) -> list[bytes]:
             raise MovieError(f"There are {len(entries)} pictures; there must be 1 to {MOST_PICTURES}.")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise MovieError("The zip is compressed; it must not be.")
+        if sum(entry.file_size for entry in entries) > len(archive):  # entries that share their bytes
+            raise MovieError("The zip has more bytes inside than outside; its pictures must lie one after the other.")
         pictures = [file.read(entry) for entry in entries]
     sizes = [_open(picture).size for picture in pictures]  # without decoding them yet
     if len(set(sizes)) > 1:

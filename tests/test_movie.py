@@ -1,6 +1,7 @@
 """A run's pictures as a file that moves, and the answers of the app beside Gradio's own."""
 
 import io
+import struct
 import zipfile
 from xml.etree import ElementTree
 
@@ -80,6 +81,15 @@ def test_what_makes_no_file_is_refused_in_one_sentence(sent, kind, rate, says):
     with pytest.raises(MovieError, match=says) as refusal:
         movie(sent, kind, rate)
     assert str(refusal.value).count(". ") == 0
+
+
+def test_pictures_that_share_their_bytes_are_refused():
+    one = archive(noise(1, 50, 50))
+    directory, end = one[one.index(b"PK\x01\x02") : one.index(b"PK\x05\x06")], bytearray(one[-22:])
+    end[8:12] = struct.pack("<HH", 3, 3)
+    end[12:16] = struct.pack("<I", 3 * len(directory))
+    with pytest.raises(MovieError, match="one after the other"):
+        movie(one[:-22] + 2 * directory + bytes(end), "gif", 20)
 
 
 def test_bytes_and_pixels_are_bounded(monkeypatch):
