@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -24,43 +23,26 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
 
-from ddpm.backend import fast, fastest_batch
-from ddpm.checkpoint import CheckpointError, load_network, load_projection
-from ddpm.data import Projection
+from ddpm.backend import fastest_batch
+from ddpm.curves import Curves
 from ddpm.engine import MOST_JOBS, Engine
-from ddpm.hub import Found, for_app
-from ddpm.learning import load_snapshots
-from ddpm.line import NETWORK
-from ddpm.live import Visits
-from ddpm.networks import MLP, UNet
-from ddpm.plane import NETWORKS
+from ddpm.learning import Learning
+from ddpm.likelihood import Likelihood
+from ddpm.line import Line
+from ddpm.live import Training, Visits
+from ddpm.models import Models, load_models, serve
+from ddpm.networks import UNet
+from ddpm.noising import Noising
+from ddpm.plane import Plane
 from ddpm.process import Network
 from ddpm.remote import replicated
-from ddpm.run import MODELS
+from ddpm.run import Run
+from ddpm.settings import Scheduled, Settings
 from ddpm.ui import curves, learning, likelihood, line, noising, pictures, plane, sessions, train
+from ddpm.ui.components.lecture import PAGE_CSS, lecture
+from ddpm.ui.routes import routes
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-
-
-class Page(NamedTuple):
-    """A lesson's name in the navigation and its path below the app's address."""
-
-    name: str
-    path: str
-
-
-PAGES = {"mnist": Page("Digits", ""), "cifar10": Page("Colour pictures", "colour")}
-"""By the model that draws on it."""
-
-LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
-
-TRAIN = Page("Train it yourself", "train")
-
-NOISING, SCHEDULES = Page("Noising", "noising"), Page("Schedules", "schedules")
-
-LEARNING = Page("Learning", "learning")
-
-LIKELIHOOD = Page("Likelihood", "likelihood")
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -78,86 +60,73 @@ CSS = """
 """
 
 
+class Lesson(NamedTuple):
+    """A page: its name in the navigation, its path below the app's address, and what it shows if that says no more."""
+
+    name: str
+    path: str
+    first: Settings
+
+
+LESSONS = (
+    Lesson("Digits", "", Run()),
+    Lesson("Colour pictures", "colour", Run("cifar10")),
+    Lesson("On the line", "line", Line()),
+    Lesson("In the plane", "plane", Plane()),
+    Lesson("Train it yourself", "train", Training()),
+    Lesson("Noising", "noising", Noising()),
+    Lesson("Schedules", "schedules", Curves()),
+    Lesson("Learning", "learning", Learning()),
+    Lesson("Likelihood", "likelihood", Likelihood()),
+)
+"""In the order of the navigation."""
+
+
 def build_app() -> gr.Blocks:
-    """The page on the checkpoints of DDPM_CHECKPOINTS, or the shipped ones.
+    """The pages on the checkpoints of DDPM_CHECKPOINTS, or the shipped ones.
 
     Raises HubError if that cannot be used, CheckpointError or FileNotFoundError if a checkpoint cannot, BackendError if
-    DDPM_BACKEND cannot.
+    DDPM_BACKEND cannot, ValueError for another variable that is wrong.
     """
-    clouds = [f"{model}-projection" for model in PAGES]
-    found = for_app(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS, [*PAGES, *clouds, *NETWORKS, NETWORK])
-    drawn = {model: _pictures(found, model) for model in PAGES}
-    networks, lanes = _served({model: network for model, (network, _) in drawn.items()})
-    toys = {name: _points(found, name) for name in (*NETWORKS, NETWORK)}
-    trained = {name: load_snapshots(CHECKPOINTS / "snapshots", name) for name in ("unet", "convolutions")}
+    models = load_models(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS)
+    networks, lanes = _served(models.pictures)
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
-    engine, visits = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes), Visits()
+    builders = _builders(models, networks, Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes))
     # Pictures and networks that programs ask for are files, which are gone an hour later.
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False, delete_cache=(600, 3600))
-    for model, (name, path) in PAGES.items():
-        with app.route(name, path) if path else app:
-            _top(found.problem)
-            pictures.lesson(engine, model, networks[model], drawn[model][1])
-    with app.route(*LINE):
-        _top(found.problem)
-        line.lesson(engine, toys[NETWORK])
-    with app.route(*PLANE):
-        _top(found.problem)
-        plane.lesson(engine, {name: toys[name] for name in NETWORKS}, train.mine(visits))
-    with app.route(*TRAIN):
-        _top(found.problem)
-        train.lesson(engine, visits)
-    with app.route(*NOISING):
-        _top(found.problem)
-        noising.lesson(engine, networks)
-    with app.route(*SCHEDULES):
-        _top(found.problem)
-        curves.lesson(engine, dict([*PAGES.values(), LINE, PLANE, NOISING]))
-    with app.route(*LEARNING):
-        _top(found.problem)
-        learning.lesson(engine, trained)
-    with app.route(*LIKELIHOOD):
-        _top(found.problem)
-        likelihood.lesson(engine, {**networks, **toys})
+    for lesson in LESSONS:
+        with app.route(lesson.name, lesson.path) if lesson.path else app:
+            gr.Navbar(main_page_name=LESSONS[0].name)
+            lecture({one.path: one.first for one in LESSONS})
+            if models.problem:
+                gr.Markdown(f"**Note.** {models.problem}", elem_id="problem")
+            builders[lesson.path]()
     return app
 
 
-def _top(problem: str) -> None:
-    """What stands above every lesson: the navigation, and a problem with the networks' source if there is one."""
-    gr.Navbar(main_page_name=PAGES["mnist"].name)
-    if problem:
-        gr.Markdown(f"**Note.** {problem}", elem_id="problem")
-
-
-def _pictures(found: Found, model: str) -> tuple[UNet, Projection]:
-    """The network of ``model`` and the plane of its images, which must be of its size."""
-    path = found.paths[model]
-    network, cloud = load_network(path).network, load_projection(found.paths[f"{model}-projection"])
-    fits = isinstance(network, UNet) and network.config.num_classes == len(MODELS[model])
-    if not fits or math.prod(network.config.shape) != cloud.axes.shape[1]:
-        raise CheckpointError(
-            f"{path} is no network for the page {PAGES[model].name}: it must be a U-Net for pictures of "
-            f"{cloud.axes.shape[1]} values in {len(MODELS[model])} classes."
-        )
-    return network, cloud
-
-
-def _points(found: Found, name: str) -> MLP:
-    """The network of the toy ``name``."""
-    path, dimensions = found.paths[name], 1 if name == NETWORK else 2
-    network = load_network(path).network
-    if not isinstance(network, MLP) or network.config.shape != (dimensions,) or network.config.num_classes:
-        raise CheckpointError(
-            f"{path} is no network for {name}: it must be an MLP on points of {dimensions} dimensions."
-        )
-    return network
+def _builders(models: Models, networks: Mapping[str, Network], engine: Engine) -> dict[str, Callable[[], None]]:
+    """What fills the page of each lesson, by path."""
+    visits, clouds = Visits(), models.clouds
+    scheduled = {lesson.name: lesson.path for lesson in LESSONS if isinstance(lesson.first, Scheduled)}
+    others = {name: path for name, path in scheduled.items() if path != "schedules"}
+    return {
+        "": lambda: pictures.lesson(engine, "mnist", networks["mnist"], clouds["mnist"]),
+        "colour": lambda: pictures.lesson(engine, "cifar10", networks["cifar10"], clouds["cifar10"]),
+        "line": lambda: line.lesson(engine, models.line),
+        "plane": lambda: plane.lesson(engine, models.plane, train.mine(visits)),
+        "train": lambda: train.lesson(engine, visits),
+        "noising": lambda: noising.lesson(engine, networks),
+        "schedules": lambda: curves.lesson(engine, others),
+        "learning": lambda: learning.lesson(engine, models.snapshots),
+        "likelihood": lambda: likelihood.lesson(engine, {**networks, **models.points}),
+    }
 
 
 def _served(drawn: Mapping[str, UNet]) -> tuple[dict[str, Network], int]:
     """What carries out the image networks, by model, and how many forward passes it can carry out at the same time."""
     backend, engine = os.environ.get("DDPM_BACKEND") or None, os.environ.get("DDPM_ENGINE") or "local"
     if engine == "local":
-        return {model: fast(network, backend) for model, network in drawn.items()}, 1
+        return serve(drawn, backend), 1
     if engine != "ray":
         raise ValueError(f"DDPM_ENGINE is {engine!r}; allowed are local and ray.")
     replicas, until_exit = _whole("DDPM_REPLICAS") or 2, ExitStack()
@@ -190,7 +159,8 @@ def main() -> None:
         max_file_size="16mb",
         state_session_capacity=1000,
         ssr_mode=False,
-        css=CSS,
+        css=CSS + PAGE_CSS,
+        app_kwargs={"routes": routes()},
         theme=gr.themes.Default(),
         run_history=False,
         show_error=False,

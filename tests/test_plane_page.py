@@ -22,7 +22,7 @@ from ddpm.ui.experiments import PLANE as EXPERIMENTS
 QUICK = "/plane?count=200&steps=12&seed=3"
 SCRIPT = "".join(
     (Path(player.__file__).parent / name).read_text("utf-8")
-    for name in ("shared.js", "clock.js", "drawing.js", "plane.js")
+    for name in ("shared.js", "clock.js", "save.js", "drawing.js", "plane.js")
 )
 NAMES = "() => document.querySelector('.world').data.map(trace => trace.name)"
 RANGE = "() => document.querySelector('.world')._fullLayout.xaxis.range"

@@ -38,14 +38,9 @@ function open(header, bytes) {
   notify(run.notes);
   writeAddress(run.query);
   $(".hint").hidden = true;
-  if ($(".json")) offerSettings();
+  offerSettings();
   [playButton, $(".back"), $(".forward"), slider].forEach((control) => { control.disabled = false; });
   begin(bytes, stood);
-}
-
-function offerSettings() {
-  $(".json").hidden = false;
-  $(".json").href = `data:application/json,${encodeURIComponent(JSON.stringify(run.run, null, 2))}`;
 }
 
 function close(header) {
@@ -195,9 +190,10 @@ slider.addEventListener("input", () => moveTo(Number(slider.value)));
 window.addEventListener("resize", () => { if (run) refresh(); });
 player.addEventListener("keydown", (event) => {
   const tag = event.target.tagName, keys = {
-    " ": ["BUTTON", "INPUT", "SELECT"].includes(tag) ? null : () => setPlaying(!playing),
+    " ": ["A", "BUTTON", "INPUT", "SELECT", "SUMMARY"].includes(tag) ? null : () => setPlaying(!playing),
     ArrowLeft: ["INPUT", "SELECT"].includes(tag) ? null : () => moveTo(position - 1),
     ArrowRight: ["INPUT", "SELECT"].includes(tag) ? null : () => moveTo(position + 1),
+    r: ["INPUT", "SELECT"].includes(tag) ? null : () => { position = 0; setPlaying(true); },
   };
   if (!frames.length || !keys[event.key]) return;
   event.preventDefault();

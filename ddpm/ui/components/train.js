@@ -15,12 +15,6 @@ function take(message) {
   else receive(message);
 }
 
-function save(name, bytes) {
-  const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
-  Object.assign(document.createElement("a"), { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
-}
-
 const sameRun = (header) => run && JSON.stringify(run.query) === JSON.stringify(header.query);
 
 // The same training again: what it has shown stays.
@@ -127,6 +121,14 @@ function rest() {
 function unrest() {
   resting = false;
   clearTraces();
+}
+
+const views = () => [["Made by the network", world], ["Loss", loss]];
+
+function arrays() {
+  const [{ x }] = frames, field = (k) => stacked((frame) => frame.fields[k], rows, rows, 2);
+  return { x: stacked((frame) => Array.from(frame.x, (value) => value / setup.scale), x.length / 2, 2),
+    ...Object.fromEntries(setup.levels.map((_, k) => [`x0_at_level_${k}`, field(k)])), log_snr_of_levels: [Float32Array.from(setup.levels), [setup.levels.length]] };
 }
 
 // --- controls ----------------------------------------------------------------------------------------------------
