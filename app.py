@@ -3,6 +3,9 @@
 DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster), DDPM_JOBS how many visitors'
 runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a forward pass at most (default:
 what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2) under Ray Serve carry them out.
+DDPM_RATE is how many runs and uploads a second one address may ask for on average (default: 20; 0: no limit), 30 times as
+many at once. Behind a proxy DDPM_TRUSTED_PROXY_HEADER names the header with the visitor's address, such as
+X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default: 1).
 """
 
 from __future__ import annotations
@@ -10,14 +13,22 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 # Threads that spin while they wait take a busy neighbour's core: a step of 2 ms then takes 100.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Nothing is told to the makers of the packages, who ask what is used, by whom, and whether it is their newest.
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+os.environ |= {"DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# Whom to believe about visitors' addresses is said by DDPM_TRUSTED_PROXY_HEADER; the server by itself believes loopback.
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from ddpm.backend import fast, fastest_batch
 from ddpm.checkpoint import load_network, load_projection
@@ -27,7 +38,7 @@ from ddpm.live import Visits
 from ddpm.plane import NETWORKS
 from ddpm.process import Network
 from ddpm.remote import replicated
-from ddpm.ui import curves, line, noising, pictures, plane, sessions, train
+from ddpm.ui import curves, guard, line, noising, pictures, plane, sessions, train
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -123,14 +134,20 @@ def _whole(name: str) -> int | None:
 def main() -> None:
     logging.basicConfig(format="%(name)s: %(message)s")
     logging.getLogger("ddpm").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is to be done at exit is done
+    guard.own_folder()
+    atexit.register(guard.remove_folder)
     try:
+        limits = guard.Limits.from_environment(os.environ)
         page = build_app()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
     sessions.lighten()
-    page.queue(max_size=64).launch(
+    guard.stay_home()
+    page.queue(max_size=64, api_open=False).launch(
+        app_kwargs={"middleware": [Middleware(guard.Guard, limits=limits)], "openapi_url": None},
         max_threads=64,
-        max_file_size="16mb",
+        max_file_size=guard.MOST_FILE_BYTES,
         state_session_capacity=1000,
         ssr_mode=False,
         css=CSS,

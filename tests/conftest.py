@@ -53,10 +53,10 @@ def answers(url: str) -> bool:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """The address of the app, served by ``python app.py``."""
-    url, log = f"http://127.0.0.1:{(port := free_port())}", tmp_path_factory.mktemp("server") / "log"
+    url, folder = f"http://127.0.0.1:{(port := free_port())}", tmp_path_factory.mktemp("server")
     address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
-    environment = {**os.environ, **address, "GRADIO_ANALYTICS_ENABLED": "False"}
-    with log.open("w") as out:
+    environment = {**os.environ, **address, "TMPDIR": str(folder)}
+    with (log := folder / "log").open("w") as out:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out)
     try:
         until(lambda: process.poll() is not None or answers(url), "the server's first answer")
