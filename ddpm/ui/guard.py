@@ -92,7 +92,7 @@ class Limits:
     """
 
     rate: float = 20
-    burst: int = 600
+    burst: float = 600
     header: str = ""
     hops: int = 1
 
@@ -110,7 +110,7 @@ class Limits:
             rate, hops = float(texts["rate"] or cls.rate), int(texts["hops"] or cls.hops)
         except ValueError as error:
             raise ValueError(f"DDPM_RATE and DDPM_TRUSTED_PROXY_HOPS must be numbers ({error}).") from error
-        return cls(rate, max(1, math.ceil(30 * rate)), environment.get("DDPM_TRUSTED_PROXY_HEADER") or "", hops)
+        return cls(rate, max(1, 30 * rate), environment.get("DDPM_TRUSTED_PROXY_HEADER") or "", hops)
 
 
 def address(scope: Scope, limits: Limits) -> str:
@@ -131,7 +131,7 @@ def address(scope: Scope, limits: Limits) -> str:
 class Buckets:
     """A token bucket for each address: ``burst`` tokens at first, ``rate`` more a second up to that."""
 
-    def __init__(self, rate: float, burst: int, now: Callable[[], float] = time.monotonic):
+    def __init__(self, rate: float, burst: float, now: Callable[[], float] = time.monotonic):
         self._rate, self._burst, self._now = rate, burst, now
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -140,7 +140,7 @@ class Buckets:
         if not self._rate:
             return 0.0
         now = self._now()
-        left, then = self._left.pop(who, (float(self._burst), now))
+        left, then = self._left.pop(who, (self._burst, now))
         left = min(self._burst, left + (now - then) * self._rate)
         allowed = left >= 1
         self._left[who] = (left - allowed, now)
