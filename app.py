@@ -1,8 +1,10 @@
 """The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where).
 
-DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster), DDPM_JOBS how many visitors'
-runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a forward pass at most (default:
-what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2) under Ray Serve carry them out.
+DDPM_CHECKPOINTS names a folder or a repository on the Hub (USER/NAME or USER/NAME@REVISION) whose networks replace the
+shipped ones of the same names. DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster),
+DDPM_JOBS how many visitors' runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a
+forward pass at most (default: what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2)
+under Ray Serve carry them out.
 DDPM_RATE is how many runs and uploads a second one address may ask for on average (default: 20; 0: no limit), 30 times as
 many at once. Behind a proxy DDPM_TRUSTED_PROXY_HEADER names the header with the visitor's address, such as
 X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default: 1).
@@ -12,9 +14,11 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -31,14 +35,19 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from ddpm.backend import fast, fastest_batch
-from ddpm.checkpoint import load_network, load_projection
+from ddpm.checkpoint import CheckpointError, load_network, load_projection
+from ddpm.data import Projection
 from ddpm.engine import MOST_JOBS, Engine
+from ddpm.hub import Found, for_app
+from ddpm.learning import load_snapshots
 from ddpm.line import NETWORK
 from ddpm.live import Visits
+from ddpm.networks import MLP, UNet
 from ddpm.plane import NETWORKS
 from ddpm.process import Network
 from ddpm.remote import replicated
-from ddpm.ui import curves, guard, line, noising, pictures, plane, sessions, train
+from ddpm.run import MODELS
+from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -59,10 +68,15 @@ TRAIN = Page("Train it yourself", "train")
 
 NOISING, SCHEDULES = Page("Noising", "noising"), Page("Schedules", "schedules")
 
+LEARNING = Page("Learning", "learning")
+
+LIKELIHOOD = Page("Likelihood", "likelihood")
+
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
 .dark { --body-text-color-subdued: #a9b0bd; --block-info-text-color: #a9b0bd; }
-.gradio-container { max-width: 1400px !important; margin: 0 auto; }
+.gradio-container { max-width: 1400px !important; margin: 0 auto; overflow: clip !important; }
+#problem { border-left: 4px solid #d97706; padding: 4px 12px; }
 #ask { align-items: stretch; }
 @media (min-width: 761px) { #to-settings { display: none; } }
 @media (max-width: 760px) {
@@ -75,50 +89,91 @@ CSS = """
 
 
 def build_app() -> gr.Blocks:
-    """The page on the shipped checkpoints.
+    """The page on the checkpoints of DDPM_CHECKPOINTS, or the shipped ones.
 
-    Raises CheckpointError or FileNotFoundError if one cannot be used, BackendError if DDPM_BACKEND cannot.
+    Raises HubError if that cannot be used, CheckpointError or FileNotFoundError if a checkpoint cannot, BackendError if
+    DDPM_BACKEND cannot.
     """
-    networks, lanes = _networks()
-    clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
-    toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
+    clouds = [f"{model}-projection" for model in PAGES]
+    found = for_app(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS, [*PAGES, *clouds, *NETWORKS, NETWORK])
+    drawn = {model: _pictures(found, model) for model in PAGES}
+    networks, lanes = _served({model: network for model, (network, _) in drawn.items()})
+    toys = {name: _points(found, name) for name in (*NETWORKS, NETWORK)}
+    trained = {name: load_snapshots(CHECKPOINTS / "snapshots", name) for name in ("unet", "convolutions")}
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
     engine, visits = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes), Visits()
-    app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
+    # Pictures and networks that programs ask for are files, which are gone an hour later.
+    app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False, delete_cache=(600, 3600))
     for model, (name, path) in PAGES.items():
         with app.route(name, path) if path else app:
-            gr.Navbar(main_page_name=PAGES["mnist"].name)
-            pictures.lesson(engine, model, networks[model], clouds[model])
+            _top(found.problem)
+            pictures.lesson(engine, model, networks[model], drawn[model][1])
     with app.route(*LINE):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        line.lesson(engine, load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network)
+        _top(found.problem)
+        line.lesson(engine, toys[NETWORK])
     with app.route(*PLANE):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        plane.lesson(engine, toys, train.mine(visits))
+        _top(found.problem)
+        plane.lesson(engine, {name: toys[name] for name in NETWORKS}, train.mine(visits))
     with app.route(*TRAIN):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        _top(found.problem)
         train.lesson(engine, visits)
     with app.route(*NOISING):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        _top(found.problem)
         noising.lesson(engine, networks)
     with app.route(*SCHEDULES):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
+        _top(found.problem)
         curves.lesson(engine, dict([*PAGES.values(), LINE, PLANE, NOISING]))
+    with app.route(*LEARNING):
+        _top(found.problem)
+        learning.lesson(engine, trained)
+    with app.route(*LIKELIHOOD):
+        _top(found.problem)
+        likelihood.lesson(engine, {**networks, **toys})
     return app
 
 
-def _networks() -> tuple[dict[str, Network], int]:
-    """The image networks by model, and how many forward passes they can carry out at the same time."""
+def _top(problem: str) -> None:
+    """What stands above every lesson: the navigation, and a problem with the networks' source if there is one."""
+    gr.Navbar(main_page_name=PAGES["mnist"].name)
+    if problem:
+        gr.Markdown(f"**Note.** {problem}", elem_id="problem")
+
+
+def _pictures(found: Found, model: str) -> tuple[UNet, Projection]:
+    """The network of ``model`` and the plane of its images, which must be of its size."""
+    path = found.paths[model]
+    network, cloud = load_network(path).network, load_projection(found.paths[f"{model}-projection"])
+    fits = isinstance(network, UNet) and network.config.num_classes == len(MODELS[model])
+    if not fits or math.prod(network.config.shape) != cloud.axes.shape[1]:
+        raise CheckpointError(
+            f"{path} is no network for the page {PAGES[model].name}: it must be a U-Net for pictures of "
+            f"{cloud.axes.shape[1]} values in {len(MODELS[model])} classes."
+        )
+    return network, cloud
+
+
+def _points(found: Found, name: str) -> MLP:
+    """The network of the toy ``name``."""
+    path, dimensions = found.paths[name], 1 if name == NETWORK else 2
+    network = load_network(path).network
+    if not isinstance(network, MLP) or network.config.shape != (dimensions,) or network.config.num_classes:
+        raise CheckpointError(
+            f"{path} is no network for {name}: it must be an MLP on points of {dimensions} dimensions."
+        )
+    return network
+
+
+def _served(drawn: Mapping[str, UNet]) -> tuple[dict[str, Network], int]:
+    """What carries out the image networks, by model, and how many forward passes it can carry out at the same time."""
     backend, engine = os.environ.get("DDPM_BACKEND") or None, os.environ.get("DDPM_ENGINE") or "local"
-    shipped = {model: load_network(CHECKPOINTS / f"{model}.safetensors").network for model in PAGES}
     if engine == "local":
-        return {model: fast(network, backend) for model, network in shipped.items()}, 1
+        return {model: fast(network, backend) for model, network in drawn.items()}, 1
     if engine != "ray":
         raise ValueError(f"DDPM_ENGINE is {engine!r}; allowed are local and ray.")
     replicas, until_exit = _whole("DDPM_REPLICAS") or 2, ExitStack()
     atexit.register(until_exit.close)
     try:
-        return until_exit.enter_context(replicated(shipped, replicas, backend)), replicas
+        return until_exit.enter_context(replicated(drawn, replicas, backend)), replicas
     except ImportError as error:
         raise ValueError(f"DDPM_ENGINE=ray needs pip install -r requirements-ray.txt ({error}).") from error
 
@@ -132,7 +187,7 @@ def _whole(name: str) -> int | None:
 
 
 def main() -> None:
-    logging.basicConfig(format="%(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ddpm").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is to be done at exit is done
     guard.own_folder()
@@ -144,6 +199,7 @@ def main() -> None:
         raise SystemExit(f"app.py: {error}") from error
     sessions.lighten()
     guard.stay_home()
+    sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
     page.queue(max_size=64, api_open=False).launch(
         app_kwargs={"middleware": [Middleware(guard.Guard, limits=limits)], "openapi_url": None},
         max_threads=64,

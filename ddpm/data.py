@@ -12,7 +12,16 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ddpm.exact import Density, boxes, boxes_density, gaussian_mixture, gaussian_mixture_density
+from ddpm.exact import (
+    Density,
+    LogDensity,
+    boxes,
+    boxes_density,
+    boxes_log_density,
+    gaussian_mixture,
+    gaussian_mixture_density,
+    gaussian_mixture_log_density,
+)
 from ddpm.process import Denoise, seeded
 
 MIXTURE_WEIGHTS, MIXTURE_MEANS, MIXTURE_STD = (1 / 3, 2 / 3), (-4.0, 4.0), 1.0
@@ -44,19 +53,21 @@ def to_uint8(x: Tensor) -> Tensor:
 class Toy:
     """A distribution of points: called as toy(count, generator) it draws (count, d) float32.
 
-    ``exact`` denoises it, ``density`` is that of its noised points.
+    ``exact`` denoises it, ``density`` is that of its noised points, ``log_density`` that of the points themselves.
     """
 
     draw: Callable[[int, Generator], Tensor]
     exact: Denoise
     density: Density
+    log_density: LogDensity
 
     def __call__(self, count: int, generator: Generator) -> Tensor:
         return self.draw(count, generator)
 
 
-def _mixture(weights: Tensor, means: Tensor, std: float) -> tuple[Denoise, Density]:
-    return gaussian_mixture(weights, means, std), gaussian_mixture_density(weights, means, std)
+def _mixture(weights: Tensor, means: Tensor, std: float) -> tuple[Denoise, Density, LogDensity]:
+    known = (gaussian_mixture, gaussian_mixture_density, gaussian_mixture_log_density)
+    return tuple(of(weights, means, std) for of in known)
 
 
 def _mixture1d() -> Toy:
@@ -81,7 +92,7 @@ def _checkerboard() -> Toy:
         return corner(column, upper) + torch.rand(count, 2, generator=generator) / 2
 
     low = corner(*torch.cartesian_prod(torch.arange(4), torch.arange(2)).T).double()
-    return Toy(draw, boxes(low, low + 0.5), boxes_density(low, low + 0.5))
+    return Toy(draw, *(of(low, low + 0.5) for of in (boxes, boxes_density, boxes_log_density)))
 
 
 def _curves(place: Callable[[Tensor, Tensor], Tensor], count: int, jitter: float, nodes: int = 2000) -> Toy:

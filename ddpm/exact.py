@@ -49,6 +49,34 @@ def gaussian_mixture_density(weights: Tensor, means: Tensor, std: float) -> Dens
     return density
 
 
+LogDensity = Callable[[Tensor], Tensor]
+"""x (B, d) -> log p(x) of the data itself, (B,) float64, in nats."""
+
+
+def gaussian_mixture_log_density(weights: Tensor, means: Tensor, std: float) -> LogDensity:
+    """log Σ_k w_k N(x; m_k, std² I): weights (K,), means (K, d)."""
+    prior, means = weights.double().log() - means.shape[1] / 2 * math.log(2 * math.pi * std**2), means.double()
+
+    def log_density(x: Tensor) -> Tensor:
+        off = (
+            torch.cdist(rows, means, compute_mode="donot_use_mm_for_euclid_dist") for rows in x.double().split(_ROWS)
+        )
+        return torch.cat([(prior - distance.square() / (2 * std**2)).logsumexp(1) for distance in off])
+
+    return log_density
+
+
+def boxes_log_density(low: Tensor, high: Tensor) -> LogDensity:
+    """The log-density of one of K boxes, equally likely: corners ``low`` and ``high`` (K, d); −∞ outside them."""
+    volume = (high - low).double().prod(1)
+
+    def log_density(x: Tensor) -> Tensor:
+        inside = ((low <= x[:, None]) & (x[:, None] <= high)).all(-1)
+        return (inside / volume).mean(1).log()
+
+    return log_density
+
+
 def _on_grid(along: Tensor, weights: Tensor) -> Tensor:
     """Σ_k w_k times the product over coordinates of ``along`` (G, K, d): components that are products make a matrix one."""
     along[..., 0] *= weights
@@ -100,11 +128,17 @@ def boxes_density(low: Tensor, high: Tensor) -> Density:
     return density
 
 
-def _truncated_normal(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The log of a standard normal's mass between a and b, and its mean there; float64, exact in the far tails."""
+def log_mass_between(a: Tensor, b: Tensor) -> Tensor:
+    """The log of a standard normal's mass between a < b, which may be infinite; float64, exact in the far tails."""
     mirrored = a + b > 0  # Φ resolves its lower tail only
     a, b = torch.where(mirrored, -b, a), torch.where(mirrored, -a, b)
     upper = torch.special.log_ndtr(b)
-    log_mass = upper + (-torch.expm1(torch.special.log_ndtr(a) - upper)).log()
+    return upper + (-torch.expm1(torch.special.log_ndtr(a) - upper)).log()
+
+
+def _truncated_normal(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The log of a standard normal's mass between a and b, and its mean there; float64, exact in the far tails."""
+    log_mass, mirrored = log_mass_between(a, b), a + b > 0
+    a, b = torch.where(mirrored, -b, a), torch.where(mirrored, -a, b)
     below, above = ((-(z**2) / 2 - math.log(2 * math.pi) / 2 - log_mass).exp() for z in (a, b))
     return log_mass, torch.where(mirrored, above - below, below - above)

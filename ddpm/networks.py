@@ -1,4 +1,4 @@
-"""The two networks: an MLP for points and a U-Net for images, both conditioned on the log-SNR λ and a label.
+"""The networks: an MLP for points, a U-Net for images and one that fails, conditioned on the log-SNR λ and a label.
 
 Neither knows a step number, a schedule or a T: λ alone fixes the task (see ``schedule``).
 A network is called as ``network(x, log_snr, label)`` with x (B, *D), log_snr (B,) and label (B,) int64, where the
@@ -74,6 +74,18 @@ class ClassifierConfig:
     blocks: tuple[int, ...] = (1, 2, 2)
     whitened: bool = False
     mirror: bool = False
+
+
+@dataclass(frozen=True)
+class ConvolutionsConfig:
+    """Two 3×3 convolutions on images of ``shape`` (C, H, W), with ``width`` channels between them; they know no labels."""
+
+    shape: tuple[int, int, int]
+    width: int = 32
+    num_classes: int = 0
+    prediction: Prediction = "noise"
+    log_snr_min: float = LOG_SNR_MIN
+    log_snr_max: float = LOG_SNR_MAX
 
 
 class LogSNREmbedding(nn.Module):
@@ -228,6 +240,25 @@ def _through(blocks: nn.ModuleList, h: Tensor, condition: Tensor) -> Tensor:
     return h
 
 
+class Convolutions(nn.Module):
+    """Two convolutions, which see 5 × 5 pixels and, as one more channel of a single value, the noise level.
+
+    What does not work: nobody can tell a digit from 5 × 5 of its pixels. The label is not looked at.
+    """
+
+    def __init__(self, config: ConvolutionsConfig):
+        super().__init__()
+        self.config = config
+        channels = config.shape[0]
+        self.enter = nn.Conv2d(channels + 1, config.width, 3, padding=1)
+        self.leave = nn.Conv2d(config.width, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
+        level = log_snr.clamp(self.config.log_snr_min, self.config.log_snr_max) / self.config.log_snr_max
+        levels = level[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        return self.leave(F.relu(self.enter(torch.cat([x, levels], 1))))
+
+
 class Classifier(nn.Module):
     """A small CNN that judges samples: images (B, C, H, W) in [−1, 1] to logits (B, num_classes).
 
@@ -277,6 +308,7 @@ def _whitened_layers(config: ClassifierConfig) -> Iterator[nn.Module]:
 NETWORKS: dict[str, tuple[type, type]] = {
     "mlp": (MLPConfig, MLP),
     "unet": (UNetConfig, UNet),
+    "convolutions": (ConvolutionsConfig, Convolutions),
     "classifier": (ClassifierConfig, Classifier),
 }
 """The kinds that a checkpoint may name: their config and their module."""

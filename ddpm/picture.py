@@ -24,6 +24,12 @@ SHEETS = Path(__file__).parent / "examples"
 EACH = 4
 """Examples a class, the rows of a sheet; example i is of class i mod 10."""
 
+EXAMPLES = 10 * EACH
+"""Examples of each model."""
+
+HELD_OUT: dict[str, int] = {"mnist": 25, "cifar10": 10}
+"""Test pictures a class that losses and likelihoods are averaged over, in a sheet of their own, NAME-test.png."""
+
 SHAPES: dict[str, tuple[int, int, int]] = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 """(C, H, W) of each model's pictures."""
 
@@ -46,9 +52,19 @@ class PictureError(ValueError):
 @cache
 def examples(model: str) -> Tensor:
     """The examples of ``model``, (40, C, H, W) uint8."""
+    return _pictures(model, model)
+
+
+@cache
+def held_out(model: str) -> Tensor:
+    """Test pictures of ``model`` that losses and likelihoods are averaged over, (N, C, H, W) uint8; number i is of class i mod 10."""
+    return _pictures(f"{model}-test", model)
+
+
+def _pictures(sheet: str, model: str) -> Tensor:
     channels, height, width = SHAPES[model]
-    with Image.open(SHEETS / f"{model}.png") as sheet:
-        pixels = torch.from_numpy(np.array(sheet)).reshape(EACH, height, -1, width, channels)
+    with Image.open(SHEETS / f"{sheet}.png") as image:
+        pixels = torch.from_numpy(np.array(image)).reshape(image.height // height, height, -1, width, channels)
     return pixels.permute(0, 2, 4, 1, 3).flatten(0, 1)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.schedule import LOG_SNR_MIN, alpha, sigma
+from ddpm.schedule import LOG_SNR_MIN, Linear, alpha, grid, sigma
 
 Prediction = Literal["noise", "x0", "v"]
 Network = Callable[..., Tensor]
@@ -130,8 +130,17 @@ def uniform_density(u: Tensor) -> Tensor:
     return LOG_SNR_MAX - u.double() * (LOG_SNR_MAX - LOG_SNR_MIN)
 
 
-LogSnrDensity = Literal["cosine", "uniform"]
-DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {"cosine": cosine_density, "uniform": uniform_density}
+def steps_density(u: Tensor) -> Tensor:
+    """Uniform u in [0, 1) to the λ of the linear schedule's 1,000 steps, each as likely (Ho et al. 2020, algorithm 1)."""
+    return grid(Linear(), 1000)[(1000 * (1 - u.double())).long().clamp(max=999)].to(u.device)
+
+
+LogSnrDensity = Literal["cosine", "uniform", "steps"]
+DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "cosine": cosine_density,
+    "uniform": uniform_density,
+    "steps": steps_density,
+}
 
 
 def stratified(count: int, generator: torch.Generator) -> Tensor:

@@ -74,16 +74,21 @@ BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
 
 def fill_readme(text: str, reports: list[dict[str, Any]]) -> str:
     """``text`` with the tables of ``reports`` between its two markers. Raises ValueError if a marker is missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"The README lacks the marker {END if begin else BEGIN}; the tables go between two such.")
     images = [report for report in reports if "accuracy" in report]
     toys = [report for report in reports if "accuracy" not in report]
     tables = [image_table(report) for report in images] + ([toy_table(toys)] if toys else [])
     if fields := [report for report in toys if "field" in report]:
         tables.append(field_table(fields))
-    return before + begin + "\n" + "\n".join(tables) + "\n" + end + after
+    return _between(text, BEGIN, END, "\n".join(tables))
+
+
+def _between(text: str, begin: str, end: str, content: str) -> str:
+    """``text`` with ``content`` between its two markers. Raises ValueError if one is missing."""
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"The README lacks the marker {end if found else begin}; the tables go between two such.")
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def image_table(report: Mapping[str, Any]) -> str:
@@ -128,6 +133,23 @@ IMAGE_COLUMNS: dict[str, Callable[[Row], str]] = {
     "FID": lambda row: f"{row['fid']:.2f}" if row.get("fid") is not None else "",
 }
 """The columns of images; one that is empty throughout is left out."""
+
+
+LIKELIHOOD_BEGIN, LIKELIHOOD_END = "<!-- likelihood:begin -->", "<!-- likelihood:end -->"
+
+
+def fill_likelihood(text: str, rows: Iterable[Row]) -> str:
+    """``text`` with the table of the bounds ``rows`` between its two markers. Raises ValueError if one is missing."""
+    names = ("data", "T", "schedule", "evaluations", "L_T", "Σ L_{t−1}", "L_0", "bound")
+    lines = [
+        (
+            *(row["data"], f"{row['steps']:,}", row["schedule"], f"{row['evaluations']:,}", f"{row['prior']:.2g}"),
+            *(f"{row[part]:.3f}" for part in ("matching", "reconstruction")),
+            f"{row['total']:.3f} ± {row['error']:.3f}",
+        )
+        for row in rows
+    ]
+    return _between(text, LIKELIHOOD_BEGIN, LIKELIHOOD_END, _markdown(names, lines))
 
 
 def toy_table(reports: list[dict[str, Any]]) -> str:

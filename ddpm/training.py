@@ -251,13 +251,14 @@ def fixed_noise(x0: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
 
 def mean_loss(network: nn.Module, x0: Tensor, label: Tensor, recipe: Recipe, batch: int = 250) -> float:
     """The loss of ``network`` on held-out x0 (N, *D), label (N,), over noise and λ that are the same at every call."""
-    return _mean_loss(network, network.config.prediction, (x0, *fixed_noise(x0, recipe), label), batch)
+    return _losses(network, network.config.prediction, (x0, *fixed_noise(x0, recipe), label), batch).mean().item()
 
 
-def simple_loss(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> float:
-    """The squared error of ε̂ over the linear schedule's 1,000 steps, the unit in which others quote their losses.
+def simple_losses(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> Tensor:
+    """The squared error of ε̂ on held-out x0 (N, *D), label (N,), one step of the linear schedule's 1,000 an image: (N,).
 
-    L_simple (Ho et al. 2020, eq. 14) on held-out x0 (N, *D), label (N,), over noise and steps as in ``mean_loss``.
+    The steps fall from 1,000 to 1, so the mean of a slice is that of a range of steps (L_simple, Ho et al. 2020, eq. 14).
+    Noise and steps are the same at every call.
     """
     generator = seeded(seed, len(x0), _SIMPLE)
     log_snr = grid(Linear(), 1000)[(1000 * process.stratified(len(x0), generator)).long()]
@@ -266,10 +267,15 @@ def simple_loss(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, ba
     def predicted(x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
         return process.noise_from_x0(x, denoiser(network, label)(x, log_snr), log_snr)
 
-    return _mean_loss(predicted, "noise", (x0, noise, log_snr, label), batch)
+    return _losses(predicted, "noise", (x0, noise, log_snr, label), batch)
+
+
+def simple_loss(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> float:
+    """The mean of ``simple_losses``: the unit in which others quote their losses."""
+    return simple_losses(network, x0, label, seed, batch).mean().item()
 
 
 @torch.no_grad()
-def _mean_loss(network: Network, prediction: Prediction, inputs: tuple[Tensor, ...], batch: int) -> float:
+def _losses(network: Network, prediction: Prediction, inputs: tuple[Tensor, ...], batch: int) -> Tensor:
     parts = zip(*(value.to(inputs[0].device).split(batch) for value in inputs))
-    return torch.cat([process.loss(network, prediction, *part) for part in parts]).mean().item()
+    return torch.cat([process.loss(network, prediction, *part) for part in parts])

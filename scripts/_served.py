@@ -7,9 +7,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -61,17 +62,17 @@ def digits(count: int, steps: int, seed: int) -> dict[str, object]:
     return {"count": count, "steps": steps, "seed": seed}
 
 
-def messages(server: Server, settings: Mapping[str, object]) -> Iterator[str]:
-    """The kind of each message of a run of the Digits page, as it comes: "start", "frame" or "waiting", "end".
+def messages(url: str, settings: Mapping[str, object]) -> Iterator[str]:
+    """The kind of each message of a run of the Digits page at ``url``, as it comes: "start", "frame" or "waiting", "end".
 
     Who closes the iterator leaves in mid-run. Raises OSError for an error of the server, or a run that failed on it.
     """
-    url = f"{server.url}/gradio_api/call/v2/denoise_mnist"
+    endpoint = f"{url}/gradio_api/call/v2/denoise_mnist"
     body = json.dumps(settings).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(endpoint, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         event = json.load(answer)["event_id"]
-    with closing(urllib.request.urlopen(f"{url}/{event}", timeout=PATIENCE)) as stream:
+    with closing(urllib.request.urlopen(f"{endpoint}/{event}", timeout=PATIENCE)) as stream:
         for line in stream:
             name, _, value = line.decode().rstrip().partition(": ")
             if name == "event":
@@ -83,3 +84,26 @@ def messages(server: Server, settings: Mapping[str, object]) -> Iterator[str]:
                 yield header["kind"]
             elif name == "data" and kind == "error":
                 raise OSError(f"The server has an error: {value}")
+
+
+@contextmanager
+def at_work(url: str, visitors: int) -> Iterator[Callable[[], int]]:
+    """``visitors`` whose runs outlast the context; yields the function that says how many of them get pictures."""
+    enough, shown = threading.Event(), [False] * visitors
+
+    def visit(number: int) -> None:
+        with closing(messages(url, digits(2, 1000, number))) as kinds:
+            for kind in kinds:
+                shown[number] = kind == "frame"
+                if enough.is_set():
+                    return
+
+    threads = [threading.Thread(target=visit, args=(number,), daemon=True) for number in range(visitors)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield lambda: sum(shown)
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()

@@ -197,7 +197,7 @@ def streaming(turns: int, count: int = 4, steps: int = 50) -> Streaming:
 
     seconds: dict[str, list[float]] = {"bare": [], "streamed": []}
     with served({}) as server:
-        work = {"bare": forwards_alone, "streamed": lambda: list(messages(server, digits(count, steps, 0)))}
+        work = {"bare": forwards_alone, "streamed": lambda: list(messages(server.url, digits(count, steps, 0)))}
         for turn in range(turns + 1):
             for name, do in work.items():
                 begun = time.perf_counter()

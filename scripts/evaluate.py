@@ -1,7 +1,8 @@
 """Measure how good a checkpoint's samples are: python scripts/evaluate.py mnist --data-dir DIR.
 
 Results go to the JSON file beside the checkpoint, row by row; rows that are there already are not measured again.
-``classifier`` trains the network that judges the images of --data, ``--settings frontier`` measures quality against
+``classifier`` trains the network that judges the images of --data, ``likelihood`` bounds the likelihood of its test
+images, ``--settings frontier`` measures quality against
 the number of steps, ``readme`` writes the results into the README's tables and draws the frontier.
 """
 
@@ -24,15 +25,29 @@ from ddpm.checkpoint import CheckpointError, load_network, save_network, write_b
 from ddpm.classifier import RECIPES, classified, train_classifier
 from ddpm.data import IMAGES, TOYS, Images
 from ddpm.evaluate import ImageMeasures, Judge, PointMeasures, Setting
+from ddpm.likelihood import bounds, carried_out, of_images
 from ddpm.networks import Classifier
-from ddpm.report import digest, fill_readme, frontier, frontier_path, is_measured, merged, read_rows, write_report
+from ddpm.report import (
+    digest,
+    fill_likelihood,
+    fill_readme,
+    frontier,
+    frontier_path,
+    is_measured,
+    merged,
+    read_rows,
+    write_report,
+)
+from ddpm.schedule import SCHEDULES, grid
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    names = [*IMAGES, *TOYS, "toys", "classifier", "readme"]
+    names = [*IMAGES, *TOYS, "toys", "classifier", "likelihood", "readme"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=names, help="what to evaluate; or classifier or readme")
-    parser.add_argument("--data", choices=IMAGES, default="mnist", help="the data set of a new classifier")
+    parser.add_argument("name", choices=names, help="what to evaluate; or classifier, likelihood or readme")
+    parser.add_argument(
+        "--data", choices=IMAGES, default="mnist", help="the data set of a new classifier, or of likelihood"
+    )
     parser.add_argument("--data-dir", type=Path, help="an existing copy of the data set (default: download to ./data)")
     parser.add_argument("--folder", type=Path, default=Path("checkpoints"), help="the folder of the checkpoints")
     parser.add_argument("--samples", type=_positive, help="samples of a full row (default: 2000 images, 20000 points)")
@@ -177,6 +192,30 @@ def evaluate_checkpoint(name: str, options: argparse.Namespace) -> None:
     write_report(report, plan.about, read_rows(report))
 
 
+# --- the bound on the likelihood ----------------------------------------------------------------------------------------
+
+BOUNDS = "likelihood.json"
+"""The report of the bounds, one row a data set and schedule, in the folder of the checkpoints."""
+
+
+def bound_likelihood(options: argparse.Namespace, rounds: int = 50, each: int = 4) -> None:
+    """Bounds the likelihood of --data's test images at T = 1,000 by the linear and the cosine schedule."""
+    path, report = options.folder / f"{options.data}.safetensors", options.folder / BOUNDS
+    network = load_generator(path, options.data)
+    data = of_images(IMAGES[options.data](options.data_dir, False).images)
+    rows = json.loads(report.read_text("utf-8")) if report.is_file() else []
+    for schedule in ("linear", "cosine"):
+        work = bounds(data, grid(SCHEDULES[schedule](), 1000), network, options.seed, rounds, each)
+        for found in tqdm(carried_out(work), desc=f"{options.data}, {schedule}", total=rounds):
+            total = found.total
+        row = {"data": options.data, "steps": 1000, "schedule": schedule, "checkpoint": digest(path)}
+        row |= {"evaluations": found.evaluations, "prior": found.prior.value, "matching": found.matching.value}
+        row |= {"reconstruction": found.reconstruction.value, "total": total.value, "error": total.error}
+        rows = [one for one in rows if (one["data"], one["schedule"]) != (options.data, schedule)] + [row]
+        write_beside(report, (json.dumps(rows, indent=1) + "\n").encode())
+        print(f"{options.data}, {schedule}: at most {total.value:.3f} ± {total.error:.3f} bits per dimension")
+
+
 def chosen(settings: list[Setting], only: dict[str, int | float | str]) -> list[Setting]:
     """The settings that have every value of ``only``."""
     rows = [row for row in settings if all(getattr(row, field) == value for field, value in only.items())]
@@ -212,7 +251,16 @@ def write_readme(options: argparse.Namespace) -> None:
         if curves := frontier(report["rows"]):
             figure = plots.frontier(curves, f"Quality against the number of steps on {report['data']}")
             write_beside(options.readme.parent / frontier_path(report["data"]), figure.encode())
-    write_beside(options.readme, fill_readme(options.readme.read_text("utf-8"), reports).encode())
+    text = fill_readme(options.readme.read_text("utf-8"), reports)
+    if (found := options.folder / BOUNDS).is_file():
+        rows = sorted(json.loads(found.read_text("utf-8")), key=lambda row: list(IMAGES).index(row["data"]))
+        for row in rows:
+            if row["checkpoint"] != digest(options.folder / f"{row['data']}.safetensors"):
+                raise ValueError(
+                    f"{found} was measured with other weights of {row['data']}; bound its likelihood first."
+                )
+        text = fill_likelihood(text, rows)
+    write_beside(options.readme, text.encode())
     print(f"Wrote the results of {', '.join(report['data'] for report in reports)} into {options.readme}.")
 
 
@@ -222,6 +270,8 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     if options.name == "readme":
         write_readme(options)
+    elif options.name == "likelihood":
+        bound_likelihood(options)
     elif options.name == "classifier":
         train, test = (IMAGES[options.data](options.data_dir, part) for part in (True, False))
         write_classifier(options.data, options.folder / f"{options.data}-classifier.safetensors", train, test, options)

@@ -1,4 +1,4 @@
-"""Make the sheet of examples that the lessons ship with: python scripts/examples.py mnist --data-dir DIR."""
+"""Make the sheets of examples that the lessons ship with: python scripts/examples.py mnist --data-dir DIR."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm.data import IMAGES, Images
-from ddpm.picture import EACH, SHEETS
+from ddpm.picture import EACH, HELD_OUT, SHEETS
 
 
-def sheet(data: Images) -> Tensor:
-    """The first EACH pictures of every class, (H EACH, W classes, C) uint8: a column a class."""
-    columns = [torch.cat([*data.images[data.labels == label][:EACH]], 1) for label in range(len(data.names))]
+def sheet(data: Images, first: int, each: int) -> Tensor:
+    """``each`` pictures of every class from its ``first`` on, (H each, W classes, C) uint8: a column a class."""
+    columns = [
+        torch.cat([*data.images[data.labels == label][first : first + each]], 1) for label in range(len(data.names))
+    ]
     return torch.cat(columns, 2).permute(1, 2, 0)
 
 
@@ -27,10 +29,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SHEETS, help="folder to write to")
     options = parser.parse_args()
     options.out.mkdir(exist_ok=True)
-    path = options.out / f"{options.name}.png"
-    pixels = sheet(IMAGES[options.name](options.data_dir, False)).numpy()
-    Image.fromarray(pixels.squeeze()).save(path, optimize=True)
-    print(f"Wrote {path}: {path.stat().st_size:,} bytes.")
+    data = IMAGES[options.name](options.data_dir, False)
+    for name, first, each in ((options.name, 0, EACH), (f"{options.name}-test", EACH, HELD_OUT[options.name])):
+        path = options.out / f"{name}.png"
+        Image.fromarray(sheet(data, first, each).numpy().squeeze()).save(path, optimize=True)
+        print(f"Wrote {path}: {path.stat().st_size:,} bytes.")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def left(runs: int, server: Server, folder: Path) -> Left:
 
 def visit(server: Server, steps: int, number: int, abandon: bool) -> None:
     """One run, to its end or until half of its messages are there."""
-    with closing(messages(server, digits(2, steps, number))) as kinds:
+    with closing(messages(server.url, digits(2, steps, number))) as kinds:
         for _ in itertools.islice(kinds, steps // 2 if abandon else None):
             pass
 

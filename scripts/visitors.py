@@ -7,6 +7,7 @@ press Generate at the same moment. The visitors take their share of the same cor
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -19,11 +20,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from _served import PATIENCE, Server, digits, messages, served
+from _served import PATIENCE, Server, at_work, digits, messages, served
 
 SERVERS = {"together": {}, "one after another": {"DDPM_JOBS": "1"}}
 """By what it does with the visitors' runs, the environment that makes it do so."""
 
+SLIDERS = {"constant": "#c", "polynomial": "#p"}
+"""Schedules and the slider that the server shows for each."""
+
+CHOOSE = """([name, slider]) => new Promise(done => {
+  const option = [...document.querySelectorAll('[role=option]')].find(option => option.textContent.includes(name));
+  const begun = performance.now(), look = () =>
+    document.querySelector(slider)?.checkVisibility() ? done(performance.now() - begun) : requestAnimationFrame(look);
+  option.dispatchEvent(new MouseEvent('mousedown', { bubbles: true }));
+  look(); })"""
+"""Chooses a schedule and says in how many milliseconds its slider stands."""
 
 ROW = "{:18}{:8}{:7.2f}{:7.2f}{:7.2f}{:7.2f}{:9.0f}{:9.2f}{:8.0f}{:7.0f}"
 
@@ -52,7 +63,7 @@ def crowd(name: str, server: Server, visitors: int, count: int, steps: int) -> C
     def visit(number: int) -> None:
         start.wait()
         begun, first = time.monotonic(), None
-        for kind in messages(server, digits(count, steps, number)):
+        for kind in messages(server.url, digits(count, steps, number)):
             if kind == "frame" and first is None:
                 first = time.monotonic() - begun
         times[number] = (first, time.monotonic() - begun)
@@ -108,11 +119,35 @@ def _ask(url: str, pipe: Connection) -> None:
     pipe.send(seconds)
 
 
+def clicks(server: Server, visitors: int, chromium: Path, turns: int = 10) -> list[float]:
+    """Milliseconds from a click in ``chromium`` to what the server answers to it, while ``visitors``' runs are under way."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright, at_work(server.url, visitors) as busy:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.set_default_timeout(1e3 * PATIENCE)
+        page.goto(f"{server.url}/line?denoiser=exact&steps=2&count=100")
+        page.locator("#schedule input").wait_for()
+        while busy() < visitors:
+            page.wait_for_timeout(100)
+        found = []
+        for choice in itertools.islice(itertools.cycle(SLIDERS.items()), turns + 1):
+            page.locator("#schedule input").click()
+            page.get_by_role("option", name=choice[0]).wait_for()
+            found.append(page.evaluate(CHOOSE, choice))
+        browser.close()
+        return found[1:]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--visitors", nargs="+", type=int, default=[1, 4, 8, 16, 32], metavar="N", help="at once")
     parser.add_argument("--digits", type=int, default=4, help="pictures that each asks for (default: 4)")
     parser.add_argument("--steps", type=int, default=50, help="T of each run (default: 50)")
+    parser.add_argument(
+        "--chromium", type=Path, help="a browser in which clicks are measured, too, while 16 runs go on"
+    )
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
     if min(*options.visitors, options.digits, options.steps) < 1:
@@ -128,6 +163,10 @@ def main() -> None:
             for visitors in options.visitors:
                 measured.append(crowd(name, server, visitors, options.digits, options.steps))
                 print(ROW.format(*measured[-1]), flush=True)
+    if options.chromium:
+        with served({}) as server:
+            taken = clicks(server, 16, options.chromium)
+        print(f"a click among 16 runs: {statistics.median(taken):.0f} ms in the median, {max(taken):.0f} at worst")
     if options.json:
         options.json.write_text(json.dumps([row._asdict() for row in measured], indent=1), "utf-8")
 

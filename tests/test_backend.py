@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections import Counter
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from ddpm import backend
-from ddpm.backend import BackendError, OnnxNetwork, TorchNetwork, export, fast
+from ddpm.backend import SIZES, BackendError, OnnxNetwork, TorchNetwork, export, fast, fastest_batch, smallest_near_best
 from ddpm.checkpoint import load_network
 from ddpm.data import to_uint8
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
@@ -169,3 +170,41 @@ def test_a_machine_with_a_gpu_gets_pytorch(small, monkeypatch):
 def test_an_unknown_backend_is_refused(small):
     with pytest.raises(BackendError, match="The backend is 'jax'; allowed are onnx and torch"):
         fast(small, "jax")
+
+
+def test_the_batch_that_is_measured_to_be_fastest_is_one_of_the_sizes_and_logged(small, caplog):
+    with caplog.at_level(logging.INFO):
+        size = fastest_batch(small, seconds=0)
+    assert size in SIZES
+    assert f"at most {size} rows" in caplog.text
+
+
+class Wasteful(nn.Module):
+    """Counts its calls by their rows; any but those of 16 rows do the work 20 times."""
+
+    config = SMALL
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.calls = network, Counter()
+
+    def forward(self, *given):
+        self.calls[len(given[0])] += 1
+        for _ in range(1 if len(given[0]) == 16 else 20):
+            answer = self.network(*given)
+        return answer
+
+
+def test_every_size_is_measured_equally_often_and_the_cheapest_row_wins(small):
+    network = Wasteful(small)
+    assert fastest_batch(network, seconds=0) == 16
+    assert set(network.calls) == set(SIZES)
+    assert len(set(network.calls.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("cost", "size"),
+    [({4: 1.0, 8: 1.0, 16: 1.0}, 4), ({4: 1.1, 8: 1.04, 16: 1.0}, 8), ({4: 3.0, 8: 2.0, 16: 1.0}, 16)],
+)
+def test_of_sizes_that_cost_about_the_same_the_smallest_is_taken(cost, size):
+    assert smallest_near_best(cost) == size

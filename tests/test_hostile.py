@@ -209,7 +209,7 @@ def attacker(app):
 
 
 def normal_run(app) -> list[str]:
-    return list(messages(app, digits(1, 3, 5)))
+    return list(messages(app.url, digits(1, 3, 5)))
 
 
 @pytest.mark.slow

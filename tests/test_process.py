@@ -153,11 +153,16 @@ def test_a_key_that_another_key_would_share_its_stream_with_is_refused(part):
         seeded(part, 0)
 
 
-@pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES)
+@pytest.mark.parametrize("density", [cosine_density, uniform_density])
 def test_a_density_falls_strictly_from_12_to_minus_12(density):
     log_snr = density(torch.linspace(0, 1, 1001))
     assert (log_snr.diff() < 0).all()
     assert_close(log_snr[[0, -1]], torch.tensor([12.0, -12.0], dtype=torch.float64))
+
+
+def test_the_density_of_steps_has_each_of_the_1000_steps_once_from_data_to_noise():
+    log_snr = DENSITIES["steps"](stratified(1000, seeded(1)))
+    assert torch.equal(log_snr, grid(Linear(), 1000)[:-1].flip(0))
 
 
 def test_quantiles_of_the_uniform_density_are_evenly_spaced():

@@ -61,7 +61,7 @@ CLOSED = (
 )
 """How the paths of what Gradio offers and the app does not use begin: fetching for visitors, writing files, watching."""
 
-LIMITED = tuple(f"{API}/{name}" for name in ("queue/join", "call/", "upload"))
+LIMITED = tuple(f"{API}/{name}" for name in ("queue/join", "call/", "upload", "mcp"))
 """How the paths begin on which a POST starts a run or brings a file, and counts against its address's rate."""
 
 UPLOAD = f"{API}/upload"

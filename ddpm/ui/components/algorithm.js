@@ -130,6 +130,7 @@ function step(by) {
   }
   moveTo(place);
   walk = { position: place, line };
+  lineItems.find((item) => item.dataset.line === line).scrollIntoView({ block: "nearest" });
 }
 
 $(".line-on").addEventListener("click", () => step(1));

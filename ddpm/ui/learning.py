@@ -1,0 +1,158 @@
+"""The learning lesson: Algorithm 1 line by line on a real batch, and the network as it was while it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ddpm.engine import Engine
+from ddpm.learning import SETTINGS, Learning, Snapshots, samplers, samples, step
+from ddpm.ui.components import learning as packing
+from ddpm.ui.lesson import DICE, DRAW_SEED, STREAMING, given, open_with_link, stream
+
+INTRODUCTION = """
+# How the network learns
+Training is one small exercise, over and over: hide a real picture x₀ in noise ε, let the network say what the noise was (ε̂),
+and change its weights a little so that it errs less. Choose how long the network has learned, and watch the dark error pictures and the
+digits below: after 500 steps the error hardly falls any more, but the digits go on getting better.
+"""
+
+FORMULAS = r"""
+### The formulas
+Line 5 makes $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon$ and asks the network, with its weights $\theta$, for the noise in it. The *loss* is the
+mean squared error
+
+$$L_{\text{simple}}(\theta) = \mathbb E_{\,t,\,x_0,\,\varepsilon}\,\big\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon,\ t)\big\|^2 .$$
+
+Its *gradient* $\nabla_\theta$ says for each weight in which direction the loss grows; the step goes the other way. The page takes
+a plain step, on a copy; the training took the steps of AdamW, with 16 pictures each. Why a low loss is not yet a good network: always answering
+"it is all noise", $\hat\varepsilon = x_t$, already has a loss of only a few percent at large $t$.
+
+**Two networks.** A small U-Net with 200,000 weights, which sees the whole picture at three resolutions and is told the digit; and two plain
+convolutions of 3 × 3 pixels, which see 5 × 5 pixels at once. From so few, nobody can tell a digit.
+
+*Sources:* Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", Algorithm 1 and eq. 14, linear schedule with $T = 1000$. The
+two convolutions: the diffusion practical of Durham University's deep-learning course. *Pictures:* MNIST's test set, which no training saw.
+"""
+
+LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+
+_SNAPSHOTS = {"0": "0", "100": "100", "500": "500", "2500": "2,500", "10000": "10,000", "end": "the end"}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings worth a look, and what to look for."""
+
+    asked: Learning
+    text: str
+
+
+PRESETS = {
+    "Before the first step": Preset(
+        Learning("0"),
+        "The network answers 0 everywhere, so its error is the noise itself, 1 on average. Now choose 100, then 500: within "
+        "seconds of training the error falls to a few percent, first where almost all is noise.",
+    ),
+    "What two convolutions cannot do": Preset(
+        Learning("end"),
+        "Look at the error pictures of both networks where t is small: that of the two convolutions shows the outline of the "
+        "digit. They see 5 × 5 pixels, never the whole, and their samples are textures without any digit, however long they learn.",
+    ),
+}
+
+
+def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built; ``trained`` are the U-Net and the two convolutions."""
+    asked_to_sample = samplers(trained)
+
+    def steps_of(asked: Learning, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+        opening = lambda job: packing.start(asked, job, notes, "step")
+        return stream(engine, step(asked, trained), owner, opening, packing.step)
+
+    def samples_of(asked: Learning, owner: str | None) -> AsyncIterator[str]:
+        # Of an owner of its own, so that looking at another step does not end the samples under way.
+        job, who = samples(asked, asked_to_sample), owner and f"{owner} samples"
+        return stream(engine, job, who, lambda number: packing.start(asked, number, [], "samples"), packing.samples)
+
+    def read(values: Mapping[gr.components.Component, Any]) -> tuple[Learning, list[str]]:
+        return Learning.from_query(given(names, [values[control] for control in inputs]))
+
+    async def learn(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(steps_of(*read(values), request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    async def sample(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(samples_of(read(values)[0], request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        asked, notes = Learning.from_query(dict(request.query_params))
+        for part in (steps_of(asked, notes, request.session_hash), samples_of(asked, request.session_hash)):
+            async with aclosing(part) as messages:
+                async for message in messages:
+                    yield message
+
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="presets"):
+        presets = {name: gr.Button(name, size="sm", min_width=200) for name in PRESETS}
+    look_for = gr.Markdown(visible=False, elem_id="look-for")
+    with gr.Row(elem_id="ask"):
+        controls: dict[str, gr.components.Component] = {
+            "snapshot": gr.Radio(
+                [(text, name) for name, text in _SNAPSHOTS.items()],
+                value=Learning.snapshot,
+                label="Steps learned so far",
+                info="The networks were kept as they were then.",
+                elem_id="snapshot",
+                scale=1,
+                min_width=300,
+            )
+        }
+        with gr.Column(scale=0, min_width=210):
+            following_step = gr.Button("Next step", variant="primary", elem_id="next")
+            dice = gr.Button("Samples from new noise", icon=DICE, size="sm", elem_id="dice")
+    shown = packing.screen(trained)
+    with gr.Row(elem_id="settings"):
+        controls |= {
+            "seed": _seed("seed", "Draw", "The number of the step's draw: the same gives the same. Press Enter."),
+            "noise": _seed("noise", "Seed of the samples", "The noise that all of them begin with. Press Enter."),
+        }
+    gr.Markdown(FORMULAS, latex_delimiters=LATEX)
+
+    names, inputs = list(controls), list(controls.values())
+    streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
+    following = {"show_progress": "hidden", "api_visibility": "private"}
+    open_with_link(inputs, shown, open_link, Learning.from_query, _values)
+    gr.on([controls["snapshot"].input, controls["seed"].submit], learn, set(inputs), **streaming)
+    counted = following_step.click(
+        None, controls["seed"], controls["seed"], js="(seed) => (seed + 1) % 2 ** 31", api_visibility="private"
+    )
+    counted.then(learn, set(inputs), **streaming)
+    drawn = dice.click(None, None, controls["noise"], js=DRAW_SEED, api_visibility="private")
+    drawn.then(sample, set(inputs), **streaming)
+    controls["noise"].submit(sample, set(inputs), **streaming)
+    for name, button in presets.items():
+        preset = PRESETS[name]
+        chosen = button.click(
+            lambda preset=preset: [*_values(preset.asked), gr.Markdown(preset.text, visible=True)],
+            None,
+            [*inputs, look_for],
+            **following,
+        )
+        chosen.then(learn, set(inputs), **streaming)
+
+
+def _values(asked: Learning) -> list[object]:
+    return [getattr(asked, name) for name in SETTINGS]
+
+
+def _seed(name: str, label: str, info: str) -> gr.Number:
+    # No limits here: past them Gradio refuses, Learning.from_query corrects and says so.
+    return gr.Number(getattr(Learning, name), precision=0, label=label, info=info, elem_id=name)

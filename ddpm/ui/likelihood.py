@@ -1,0 +1,218 @@
+"""The likelihood lesson: the variational bound, term by term, on test pictures and beside what is exactly known."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ddpm.engine import Engine
+from ddpm.likelihood import ALL, ONE, SETTINGS, Likelihood, estimates
+from ddpm.process import Network
+from ddpm.run import MODELS
+from ddpm.ui.components.likelihood import frame, screen, start
+from ddpm.ui.components.picker import picker
+from ddpm.ui.lesson import (
+    DICE,
+    DRAW_SEED,
+    QUIET,
+    STREAMING,
+    dropdown,
+    follow_schedule,
+    given,
+    moved_by,
+    open_with_link,
+    schedule,
+    schedule_moved,
+    slider,
+    stream,
+    to_settings,
+)
+
+INTRODUCTION = """
+# How likely does the model think a picture is?
+A diffusion model cannot say how probable it holds a picture, but it can name a *bound*: so many bits at most would describe
+it, if the model were used to compress it. The bound is a sum with one term for every step. Watch which steps cost the most
+(those next to the data, about details that nobody sees), and, where the true answer is known, how far above it the bound stays.
+"""
+
+FORMULAS = r"""
+### The formulas
+$$-\log p(x_0)\ \le\ \underbrace{D\big(q(x_T \mid x_0)\,\|\,\mathcal N(0, I)\big)}_{L_T}\ +\ \sum_{t=2}^{T}\underbrace{D\big(q(x_{t-1} \mid x_t, x_0)\,\|\,p(x_{t-1} \mid x_t)\big)}_{L_{t-1}}\ +\ \underbrace{-\log p(x_0 \mid x_1)}_{L_0}$$
+
+$D$ is the Kullback–Leibler divergence: how many bits are wasted by who believes the second distribution while the first is
+true. Here every $p(x_{t-1} \mid x_t)$ is a bell curve with the variance $\tilde\beta_t$ of $q$, so that only the means differ, and
+
+$$L_{t-1} = \tfrac12\,\big(\mathrm{SNR}_{t-1} - \mathrm{SNR}_t\big)\,\mathbb E\,\|x_0 - \hat x_0(x_t)\|^2,\qquad \mathrm{SNR}_t = \frac{\bar\alpha_t}{1-\bar\alpha_t}.$$
+
+$L_0$ is a bell curve about $\hat x_0(x_1)$ with the variance $\beta_1$. Of a picture its share of each pixel's grey level counts; of
+points its density, so there the bound is one on a density, which may well be negative. One point may be likelier by the
+model than by the data; on *average* over the data no model is, so there the bound stays above the exact value.
+
+**How it is estimated.** For each of about 32 ranges of $t$, finer near the data, we draw $t$, a picture and noise at random, over
+and over; "±" is one standard error of the mean. A picture is asked about without its label.
+
+*Sources:* Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", eq. 5, and 13 for $L_0$; Kingma et al. 2021,
+"Variational diffusion models", eq. 11 and 14. *Pictures:* from the test sets of MNIST and CIFAR-10.
+"""
+
+LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+
+_DATA = {
+    "mnist": "digits (MNIST)",
+    "cifar10": "colour pictures (CIFAR-10)",
+    "mixture1d": "the line: two Gaussians",
+    "moons": "plane: two moons",
+    "swiss_roll": "plane: Swiss roll",
+    "circles": "plane: circles",
+    "checkerboard": "plane: checkerboard",
+    "gaussians": "plane: eight Gaussians",
+    "spiral": "plane: spiral",
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings worth a look, and what to look for."""
+
+    asked: Likelihood
+    text: str
+
+
+PRESETS = {
+    "Where do the bits go?": Preset(
+        Likelihood("cifar10"),
+        "The curve falls by factors of a hundred from left to right. Almost all bits are spent next to the data, on details "
+        "of single grey levels that the eye does not see; what the picture shows is settled at large t, for very few bits. So a "
+        "model may draw well and yet compress badly.",
+    ),
+    "A schedule that never reaches noise": Preset(
+        Likelihood("mnist", schedule="constant", c=2.0),
+        "L_T is no longer nothing: x_T still holds 13 % of the signal's variance, but the model begins with pure noise, and that "
+        "must be paid for. Raise the rate c and see L_T vanish.",
+    ),
+    "Exact, and still a gap": Preset(
+        Likelihood("mixture1d", denoiser="exact"),
+        "Nothing is learned here: x̂₀ is the exact formula. The bound is above the exact value all the same. Next to the data "
+        "each step halves the noise, and a bell curve of variance β̃ is too narrow for such leaps. Then set "
+        "*x̂₀ from* to learned, and see what the network adds.",
+    ),
+}
+
+
+def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
+    """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are those of pictures and toys by name."""
+
+    def messages_of(asked: Likelihood, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+        notes = notes + _advice(asked)
+        job = estimates(asked, networks[asked.data])
+        return stream(engine, job, owner, lambda number: start(asked, number, notes), frame)
+
+    async def bound(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
+        read = Likelihood.from_query(given(names, [values[control] for control in inputs]))
+        async with aclosing(messages_of(*read, request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        read = Likelihood.from_query(dict(request.query_params))
+        async with aclosing(messages_of(*read, request.session_hash)) as messages:
+            async for message in messages:
+                yield message
+
+    def stop(request: gr.Request) -> None:
+        engine.stop(request.session_hash)
+
+    gr.Markdown(INTRODUCTION)
+    with gr.Row(elem_id="presets"):
+        presets = {name: gr.Button(name, size="sm", min_width=200) for name in PRESETS}
+    look_for = gr.Markdown(visible=False, elem_id="look-for")
+    to_settings()
+    with gr.Row(elem_id="stage"):
+        with gr.Column(scale=3, min_width=320):
+            shown = screen()
+        with gr.Column(scale=1, min_width=280, elem_id="settings"):
+            controls = _settings()
+            with gr.Row():
+                again = gr.Button("Estimate with new draws", icon=DICE, size="sm", min_width=180, elem_id="dice")
+                halt = gr.Button("Stop", size="sm", min_width=70, elem_id="stop")
+    gr.Markdown(FORMULAS, latex_delimiters=LATEX)
+
+    controls = {name: controls[name] for name in SETTINGS}
+    names, inputs = list(controls), list(controls.values())
+    streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
+    following = {"show_progress": "hidden", "api_visibility": "private"}
+    open_with_link(inputs, shown, open_link, Likelihood.from_query, _values)
+
+    changed = [controls[name].input for name in ("data", "of", "example", "denoiser")]
+    asked = [*changed, controls["steps"].release, controls["seed"].submit, *schedule_moved(controls)]
+    gr.on(asked, bound, set(inputs), **streaming)
+    drawn = again.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
+    drawn.then(bound, set(inputs), **streaming)
+    halt.click(stop, None, None, **QUIET)
+    for name, button in presets.items():
+        preset = PRESETS[name]
+        chosen = button.click(
+            lambda preset=preset: [*_values(preset.asked), gr.Markdown(preset.text, visible=True)],
+            None,
+            [*inputs, look_for],
+            **following,
+        )
+        chosen.then(bound, set(inputs), **streaming)
+    gr.on(
+        [controls["data"].change, controls["of"].change],
+        _fitting,
+        [controls["data"], controls["of"]],
+        [controls[name] for name in ("of", "example", "denoiser")],
+        **QUIET,
+    )
+    follow_schedule(controls)
+
+
+def _values(asked: Likelihood) -> list[object]:
+    return [str(asked.example) if name == "example" else getattr(asked, name) for name in SETTINGS]
+
+
+def _fitting(data: str, of: str) -> list[object]:
+    """Shows the controls that mean something for ``data``: pictures are chosen, of points the exact denoiser is known."""
+    pictures = data in MODELS
+    sheet = {"sheet": data} if pictures else {}
+    return [
+        gr.update(visible=pictures),
+        gr.HTML(visible=pictures and of == ONE, **sheet),
+        gr.update(visible=not pictures),
+    ]
+
+
+def _advice(asked: Likelihood) -> list[str]:
+    """What a visitor should know of the settings chosen."""
+    if asked.of_pictures and asked.denoiser == "exact":
+        return ["The exact denoiser of pictures is known to nobody: the network is asked."]
+    return []
+
+
+def _settings() -> dict[str, gr.components.Component]:
+    return {
+        "data": dropdown(Likelihood, "data", "Data", "Of points the exact answer is known, too.", _DATA),
+        "of": gr.Radio(
+            [("all test pictures here", ALL), ("one of them", ONE)],
+            value=Likelihood.of,
+            label="The bound of",
+            info="The average, or a picture of your choice.",
+            elem_id="of",
+        ),
+        "example": picker("mnist", Likelihood.example, visible=False),
+        "denoiser": moved_by(Likelihood, label="x̂₀ from", visible=False),
+        "steps": slider(Likelihood, "steps", 1, "Steps T", "From noise to data: one term of the sum each."),
+        **schedule(Likelihood),
+        "seed": gr.Number(
+            Likelihood.seed,
+            precision=0,  # no limits here: past them Gradio refuses, Likelihood.from_query corrects it and says so
+            label="Seed",
+            info="Of all random draws. Press Enter.",
+            elem_id="seed",
+        ),
+    }

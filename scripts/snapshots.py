@@ -1,0 +1,130 @@
+"""Train the Learning lesson's networks, kept as they were on the way: python scripts/snapshots.py unet --data-dir DIR.
+
+Ctrl-C (or a kill) leaves a state in --state-dir from which --resume goes on, to the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import _root  # noqa: F401
+import torch
+from torch import Tensor, nn
+
+from ddpm.checkpoint import CheckpointError, save_network, write_beside
+from ddpm.data import mnist, to_unit
+from ddpm.learning import KEPT
+from ddpm.networks import NETWORKS, ConvolutionsConfig, UNetConfig
+from ddpm.training import Draw, Recipe, Trainer, image_draw, simple_losses
+
+TRAINING_MEAN = 25
+"""Batches whose training losses are averaged into one point of the curve."""
+
+BINS = 20
+"""Ranges of t, 50 of the 1,000 steps each, in which the held-out loss is averaged."""
+
+CONFIGS: dict[str, UNetConfig | ConvolutionsConfig] = {
+    "unet": UNetConfig((1, 28, 28), 10, channels=(8, 24, 48), embedding=64, prediction="noise"),
+    "convolutions": ConvolutionsConfig((1, 28, 28)),
+}
+
+RECIPE = Recipe(steps=12000, batch=16, lr=2e-3, density="steps", compile=True)
+"""Algorithm 1 of Ho et al. 2020: noise is predicted, over the 1,000 steps of the linear schedule, each as likely."""
+
+Curves = dict[str, list]
+"""[step, loss] pairs of "training" and "held_out", and [step, [loss of each range of t]] of "by_t"; JSON."""
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=sorted(CONFIGS), help="which network")
+    parser.add_argument("--data-dir", type=Path, help="an existing copy of MNIST (default: download to ./data)")
+    parser.add_argument("--out", type=Path, default=Path("checkpoints/snapshots"), help="folder for the snapshots")
+    parser.add_argument("--state-dir", type=Path, default=Path("runs"), help="folder for the state to resume from")
+    parser.add_argument("--resume", action="store_true", help="go on from the state in --state-dir")
+    parser.add_argument("--steps", type=int, default=RECIPE.steps, help="train for so many batches")
+    parser.add_argument("--save-every", type=int, default=250, help="batches between saved states")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recipe = replace(RECIPE, steps=options.steps)
+    train, test = mnist(options.data_dir, True), mnist(options.data_dir, False)
+    held_out = to_unit(test.images[:2000]), test.labels[:2000]
+    torch.manual_seed(recipe.seed)
+    config = CONFIGS[options.name]
+    module = next(module for kind, module in NETWORKS.values() if kind is type(config))
+    trainer, curves = Trainer(module(config), recipe), {"training": [], "held_out": [], "by_t": []}
+    state = options.state_dir / f"snapshots-{options.name}.safetensors"
+    if options.resume:
+        trainer.restore(state)
+        curves = json.loads(state.with_suffix(".json").read_text("utf-8"))
+    else:
+        keep(trainer, curves, held_out, options)
+    train_on(trainer, image_draw(train.images, train.labels, recipe), curves, held_out, state, options)
+
+
+def train_on(
+    trainer: Trainer,
+    draw: Draw,
+    curves: Curves,
+    held_out: tuple[Tensor, Tensor],
+    state: Path,
+    options: argparse.Namespace,
+) -> None:
+    """Trains to the end, or to the end of the step in which it is interrupted, recording the losses in ``curves``."""
+    interrupts: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: interrupts.append(number))
+    recent: list[Tensor] = []
+    for step, loss in trainer.run(draw):
+        recent.append(loss)
+        if len(recent) == TRAINING_MEAN:
+            curves["training"].append([step, torch.stack(recent).mean().item()])
+            recent.clear()
+        if step in KEPT or step == trainer.recipe.steps:
+            keep(trainer, curves, held_out, options)
+        elif is_measured(step):
+            measure(trainer.averaged(), step, curves, held_out)
+        if step % options.save_every == 0 or interrupts:
+            trainer.save(state)
+            write_beside(state.with_suffix(".json"), json.dumps(curves).encode())
+        if interrupts:
+            raise SystemExit(f"Stopped at step {step}; go on with --resume.")
+
+
+def is_measured(step: int) -> bool:
+    """Whether the held-out loss is measured: at 10, 20, 50, 100, 200, … and at every thousandth step."""
+    return step in {digit * 10**power for digit in (1, 2, 5) for power in (1, 2, 3)} or step % 1000 == 0
+
+
+def measure(network: nn.Module, step: int, curves: Curves, held_out: tuple[Tensor, Tensor]) -> list[float]:
+    """Adds the held-out loss after ``step`` batches to ``curves`` and gives it for each range of t, from noise to data."""
+    by_t = simple_losses(network, *held_out).reshape(BINS, -1).mean(1)
+    curves["held_out"].append([step, by_t.mean().item()])
+    print(f"step {step}: held-out ε-loss {by_t.mean():.4f}", flush=True)
+    return by_t.tolist()
+
+
+def keep(trainer: Trainer, curves: Curves, held_out: tuple[Tensor, Tensor], options: argparse.Namespace) -> None:
+    """Writes the averaged network as it is now, and the curves up to it."""
+    network, step = trainer.averaged(), trainer.step
+    curves["by_t"].append([step, measure(network, step, curves, held_out)])
+    about = {"data": "mnist", "steps": step, "samples": step * trainer.recipe.batch}
+    save_network(options.out / f"{options.name}-{step:05}.safetensors", network, about, half=True)
+    write_beside(options.out / f"{options.name}.json", json.dumps(curves).encode())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (CheckpointError, OSError, ValueError) as error:
+        raise SystemExit(f"snapshots.py: {error}") from error
