@@ -149,14 +149,14 @@ def attack(strategy: st.SearchStrategy[Any], send: Any, times: int) -> None:
     each()
 
 
+LEFT_ALONE = {".venv", ".git", ".hypothesis", ".pytest_cache", ".ruff_cache", "__pycache__"}
+"""Folders that other programs write to, the tests' own among them."""
+
+
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of each file below ``folder`` that a program leaves alone."""
-    left_alone = (path for path in folder.rglob("*") if not {".venv", ".git", "__pycache__"} & set(path.parts))
-    return {
-        str(path): (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in left_alone
-        if path.is_file() and not path.name.endswith(".pyc") and ".pytest_cache" not in path.parts
-    }
+    """Size and time of each file below ``folder``."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and not LEFT_ALONE & set(path.parts))
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,6 @@ def test_a_thousand_hostile_requests_break_nothing_and_a_normal_run_works_right_
     own = {path: path.stat().st_mtime_ns for path in (PLOTLY, Path("/etc/passwd"))}
     every = events(httpx.get(f"{app.url}/config", timeout=60).json())
     assert {"denoise_mnist", "sample", "flow", "train"} <= {event.name for event in every}
-    assert any(isinstance(value, list) for event in every for value in event.values) or len(every) > 20
 
     reads = st.tuples(st.sampled_from(["GET", "HEAD"]), st.sampled_from(READS), st.sampled_from(PATHS))
     attack(reads, lambda each: attacker.ask(each[0], each[1] + each[2].replace("\0", "%00")), 100)
@@ -282,8 +281,6 @@ def test_a_file_that_everybody_may_read_is_not_taken_for_an_upload_and_removed(a
 def test_the_server_tells_nobody_that_it_was_started(app, folder):
     normal_run(app)
     assert not list(folder.rglob(".ses")), "ONNX Runtime keeps a session to report to its makers"
-    environment = Path(f"/proc/{app.pid}/environ")
-    assert environment.exists()
 
 
 @pytest.mark.slow
