@@ -5,6 +5,9 @@ shipped ones of the same names. DDPM_BACKEND=torch or onnx says what carries out
 DDPM_JOBS how many visitors' runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a
 forward pass at most (default: what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2)
 under Ray Serve carry them out.
+DDPM_RATE is how many runs and uploads a second one address may ask for on average (default: 20; 0: no limit), 30 times as
+many at once. Behind a proxy DDPM_TRUSTED_PROXY_HEADER names the header with the visitor's address, such as
+X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default: 1).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -20,8 +24,14 @@ from typing import NamedTuple
 
 # Threads that spin while they wait take a busy neighbour's core: a step of 2 ms then takes 100.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Nothing is told to the makers of the packages, who ask what is used, by whom, and whether it is their newest.
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+os.environ |= {"DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# Whom to believe about visitors' addresses is said by DDPM_TRUSTED_PROXY_HEADER; the server by itself believes loopback.
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from ddpm.backend import fastest_batch
 from ddpm.curves import Curves
@@ -38,7 +48,7 @@ from ddpm.process import Network
 from ddpm.remote import replicated
 from ddpm.run import Run
 from ddpm.settings import Scheduled, Settings
-from ddpm.ui import curves, learning, likelihood, line, noising, pictures, plane, sessions, train
+from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train
 from ddpm.ui.components.lecture import PAGE_CSS, lecture
 from ddpm.ui.routes import routes
 
@@ -148,19 +158,24 @@ def _whole(name: str) -> int | None:
 def main() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ddpm").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is to be done at exit is done
+    guard.own_folder()
+    atexit.register(guard.remove_folder)
     try:
+        limits = guard.Limits.from_environment(os.environ)
         page = build_app()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
     sessions.lighten()
+    guard.stay_home()
     sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
-    page.queue(max_size=64).launch(
+    page.queue(max_size=64, api_open=False).launch(
+        app_kwargs={"middleware": [Middleware(guard.Guard, limits=limits)], "routes": routes(), "openapi_url": None},
         max_threads=64,
-        max_file_size="16mb",
+        max_file_size=guard.MOST_FILE_BYTES,
         state_session_capacity=1000,
         ssr_mode=False,
         css=CSS + PAGE_CSS,
-        app_kwargs={"routes": routes()},
         theme=gr.themes.Default(),
         run_history=False,
         show_error=False,

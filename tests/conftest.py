@@ -70,7 +70,7 @@ def served(
     """
     url = f"http://127.0.0.1:{(port := free_port())}"
     address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
-    environment = {**os.environ, **address, "GRADIO_ANALYTICS_ENABLED": "False", **(environment or {})}
+    environment = {**os.environ, **address, **(environment or {})}
     with log.open("w") as out:
         process = subprocess.Popen(
             [*through, sys.executable, *command], cwd=folder, env=environment, stdout=out, stderr=out
@@ -87,7 +87,8 @@ def served(
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """The address of the app, served by ``python app.py``."""
-    with served(tmp_path_factory.mktemp("server") / "log") as url:
+    folder = tmp_path_factory.mktemp("server")
+    with served(folder / "log", {"TMPDIR": str(folder)}) as url:
         yield url
 
 

@@ -18,6 +18,7 @@ from ddpm.process import Network
 from ddpm.ui.components.noising import pack, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.components.sketch import sketch
+from ddpm.ui.guard import discard
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
@@ -196,7 +197,7 @@ async def take(path: str) -> tuple[str, str]:
     except PictureError as error:
         raise gr.Error(str(error), print_exception=False, title="Not this file") from error
     finally:
-        Path(path).unlink(missing_ok=True)
+        discard(Path(path))
 
 
 def _clicked(event: gr.EventData) -> int:
