@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from ddpm.ui import guard
-from ddpm.ui.guard import CLOSED, MOST_BODY_BYTES, MOST_UPLOAD_BYTES, SECURITY, Buckets, Guard, Limits, address
+from ddpm.ui.guard import CLOSED, MOST_BODY_BYTES, MOST_BYTES, SECURITY, UPLOAD, Buckets, Guard, Limits, address
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,9 +70,7 @@ def test_an_error_says_nothing_of_what_is_inside(client):
 # --- sizes and times ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("path", "most"), [("/gradio_api/queue/join", MOST_BODY_BYTES), ("/gradio_api/upload", MOST_UPLOAD_BYTES)]
-)
+@pytest.mark.parametrize(("path", "most"), [("/gradio_api/queue/join", MOST_BODY_BYTES), (UPLOAD, MOST_BYTES[UPLOAD])])
 def test_a_body_may_have_so_many_bytes_and_not_one_more(client, path, most):
     assert client.post(path, content=b"0" * most).json() == most
     refused = client.post(path, content=b"0" * (most + 1))

@@ -23,6 +23,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ddpm.movie import MOST_BYTES as MOST_MOVIE_BYTES
+
 logger = logging.getLogger(__name__)
 
 POLICY = {
@@ -61,16 +63,19 @@ CLOSED = (
 )
 """How the paths of what Gradio offers and the app does not use begin: fetching for visitors, writing files, watching."""
 
-LIMITED = tuple(f"{API}/{name}" for name in ("queue/join", "call/", "upload", "mcp"))
-"""How the paths begin on which a POST starts a run or brings a file, and counts against its address's rate."""
+MOVIE, UPLOAD = "/movie/", f"{API}/upload"
 
-UPLOAD = f"{API}/upload"
+LIMITED = (MOVIE, UPLOAD, *(f"{API}/{name}" for name in ("queue/join", "call/", "mcp")))
+"""How the paths begin on which a POST starts a run or brings a file, and counts against its address's rate."""
 
 MOST_FILE_BYTES = 16 * 2**20
 """Of one file that a visitor brings; a lesson may allow less."""
 
-MOST_BODY_BYTES, MOST_UPLOAD_BYTES = 2**18, MOST_FILE_BYTES + 2**16
-"""Of the body of a request, and of one that brings files."""
+MOST_BODY_BYTES = 2**18
+"""Of the body of a request, unless it brings what MOST_BYTES allows."""
+
+MOST_BYTES = {UPLOAD: MOST_FILE_BYTES + 2**16, MOVIE: MOST_MOVIE_BYTES}
+"""Of the body of a request that brings files or pictures, by how its path begins."""
 
 BODY_SECONDS = 60.0
 """In which a body must have come."""
@@ -195,7 +200,7 @@ def _refuse(status: int, sentence: str, headers: Mapping[str, str] | None = None
 
 
 def _too_large(length: str, path: str) -> JSONResponse | None:
-    most = MOST_UPLOAD_BYTES if path.startswith(UPLOAD) else MOST_BODY_BYTES
+    most = next((most for begins, most in MOST_BYTES.items() if path.startswith(begins)), MOST_BODY_BYTES)
     if not length.isdigit():
         return _refuse(411, "A request must say how long it is (Content-Length).")
     if int(length) > most:
