@@ -57,6 +57,12 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
 .dark { --body-text-color-subdued: #a9b0bd; --block-info-text-color: #a9b0bd; }
+:root, .dark { --button-primary-background-fill: #c2410c; --button-primary-background-fill-hover: #9a3412; }
+html, body { background: var(--body-background-fill); }
+.katex { white-space: normal !important; }
+@media (prefers-reduced-motion: reduce) {
+  *, ::before, ::after { animation-duration: 0.01ms !important; transition-duration: 0.01ms !important; }
+}
 .gradio-container { max-width: 1400px !important; margin: 0 auto; overflow: clip !important; }
 #problem { border-left: 4px solid #d97706; padding: 4px 12px; }
 #ask { align-items: stretch; }

@@ -57,7 +57,8 @@ DICE = Path(__file__).parent / "components" / "dice.svg"
 
 _SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
   event.preventDefault();  // the page's base address would make it another page
-  document.querySelector("#settings").scrollIntoView({ behavior: "smooth" });
+  const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  document.querySelector("#settings").scrollIntoView({ behavior: still ? "auto" : "smooth" });
 });"""
 
 _jobs = itertools.count()
