@@ -21,27 +21,34 @@ from ddpm.learning import KEPT
 from ddpm.networks import NETWORKS, ConvolutionsConfig, UNetConfig
 from ddpm.training import Draw, Recipe, Trainer, image_draw, simple_losses
 
-TRAINING_MEAN = 25
-"""Batches whose training losses are averaged into one point of the curve."""
+PROBE = 2000
+"""Pictures, seen in training and held out, on which the losses are measured."""
 
 BINS = 20
 """Ranges of t, 50 of the 1,000 steps each, in which the held-out loss is averaged."""
 
-CONFIGS: dict[str, UNetConfig | ConvolutionsConfig] = {
-    "unet": UNetConfig((1, 28, 28), 10, channels=(8, 24, 48), embedding=64, prediction="noise"),
-    "convolutions": ConvolutionsConfig((1, 28, 28)),
-}
+RECIPE = Recipe(steps=12_000, batch=16, lr=2e-3, density="steps", compile=True)
 
-RECIPE = Recipe(steps=12000, batch=16, lr=2e-3, density="steps", compile=True)
-"""Algorithm 1 of Ho et al. 2020: noise is predicted, over the 1,000 steps of the linear schedule, each as likely."""
+TASKS: dict[str, tuple[UNetConfig | ConvolutionsConfig, Recipe]] = {
+    "unet": (
+        UNetConfig((1, 28, 28), 10, channels=(8, 24, 48), embedding=64),
+        replace(RECIPE, lr=1e-3, matrix_lr=4e-3, density="cosine"),
+    ),
+    "convolutions": (ConvolutionsConfig((1, 28, 28)), RECIPE),
+}
+"""The U-Net learns as the app's larger one does, to predict v: one of its size that predicts the noise itself draws badly,
+because near pure noise the errors of ε̂ count 150 times in x̂0. The two convolutions learn by Algorithm 1 as it stands."""
 
 Curves = dict[str, list]
-"""[step, loss] pairs of "training" and "held_out", and [step, [loss of each range of t]] of "by_t"; JSON."""
+"""[step, ε-loss] pairs of "training" and "held_out", and [step, [held-out ε-loss of each range of t]] of "by_t"; JSON."""
+
+Probes = dict[str, tuple[Tensor, Tensor]]
+"""x0 (N, *D) and label (N,) of "training" and "held_out" pictures."""
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=sorted(CONFIGS), help="which network")
+    parser.add_argument("name", choices=sorted(TASKS), help="which network")
     parser.add_argument("--data-dir", type=Path, help="an existing copy of MNIST (default: download to ./data)")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/snapshots"), help="folder for the snapshots")
     parser.add_argument("--state-dir", type=Path, default=Path("runs"), help="folder for the state to resume from")
@@ -56,11 +63,14 @@ def main() -> None:
     options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = replace(RECIPE, steps=options.steps)
+    config, recipe = TASKS[options.name]
+    recipe = replace(recipe, steps=options.steps)
     train, test = mnist(options.data_dir, True), mnist(options.data_dir, False)
-    held_out = to_unit(test.images[:2000]), test.labels[:2000]
+    probes = {
+        name: (to_unit(data.images[:PROBE]), data.labels[:PROBE])
+        for name, data in (("training", train), ("held_out", test))
+    }
     torch.manual_seed(recipe.seed)
-    config = CONFIGS[options.name]
     module = next(module for kind, module in NETWORKS.values() if kind is type(config))
     trainer, curves = Trainer(module(config), recipe), {"training": [], "held_out": [], "by_t": []}
     state = options.state_dir / f"snapshots-{options.name}.safetensors"
@@ -68,32 +78,20 @@ def main() -> None:
         trainer.restore(state)
         curves = json.loads(state.with_suffix(".json").read_text("utf-8"))
     else:
-        keep(trainer, curves, held_out, options)
-    train_on(trainer, image_draw(train.images, train.labels, recipe), curves, held_out, state, options)
+        keep(trainer, curves, probes, options)
+    run(trainer, image_draw(train.images, train.labels, recipe), curves, probes, state, options)
 
 
-def train_on(
-    trainer: Trainer,
-    draw: Draw,
-    curves: Curves,
-    held_out: tuple[Tensor, Tensor],
-    state: Path,
-    options: argparse.Namespace,
-) -> None:
+def run(trainer: Trainer, draw: Draw, curves: Curves, probes: Probes, state: Path, options: argparse.Namespace) -> None:
     """Trains to the end, or to the end of the step in which it is interrupted, recording the losses in ``curves``."""
     interrupts: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: interrupts.append(number))
-    recent: list[Tensor] = []
-    for step, loss in trainer.run(draw):
-        recent.append(loss)
-        if len(recent) == TRAINING_MEAN:
-            curves["training"].append([step, torch.stack(recent).mean().item()])
-            recent.clear()
+    for step, _ in trainer.run(draw):
         if step in KEPT or step == trainer.recipe.steps:
-            keep(trainer, curves, held_out, options)
+            keep(trainer, curves, probes, options)
         elif is_measured(step):
-            measure(trainer.averaged(), step, curves, held_out)
+            measure(trainer.averaged(), step, curves, probes)
         if step % options.save_every == 0 or interrupts:
             trainer.save(state)
             write_beside(state.with_suffix(".json"), json.dumps(curves).encode())
@@ -106,18 +104,19 @@ def is_measured(step: int) -> bool:
     return step in {digit * 10**power for digit in (1, 2, 5) for power in (1, 2, 3)} or step % 1000 == 0
 
 
-def measure(network: nn.Module, step: int, curves: Curves, held_out: tuple[Tensor, Tensor]) -> list[float]:
-    """Adds the held-out loss after ``step`` batches to ``curves`` and gives it for each range of t, from noise to data."""
-    by_t = simple_losses(network, *held_out).reshape(BINS, -1).mean(1)
-    curves["held_out"].append([step, by_t.mean().item()])
+def measure(network: nn.Module, step: int, curves: Curves, probes: Probes) -> list[float]:
+    """Adds the losses after ``step`` batches to ``curves``; gives the held-out one for each range of t, noise first."""
+    for name, probe in probes.items():
+        by_t = simple_losses(network, *probe).reshape(BINS, -1).mean(1)
+        curves[name].append([step, by_t.mean().item()])
     print(f"step {step}: held-out ε-loss {by_t.mean():.4f}", flush=True)
     return by_t.tolist()
 
 
-def keep(trainer: Trainer, curves: Curves, held_out: tuple[Tensor, Tensor], options: argparse.Namespace) -> None:
+def keep(trainer: Trainer, curves: Curves, probes: Probes, options: argparse.Namespace) -> None:
     """Writes the averaged network as it is now, and the curves up to it."""
     network, step = trainer.averaged(), trainer.step
-    curves["by_t"].append([step, measure(network, step, curves, held_out)])
+    curves["by_t"].append([step, measure(network, step, curves, probes)])
     about = {"data": "mnist", "steps": step, "samples": step * trainer.recipe.batch}
     save_network(options.out / f"{options.name}-{step:05}.safetensors", network, about, half=True)
     write_beside(options.out / f"{options.name}.json", json.dumps(curves).encode())

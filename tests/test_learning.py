@@ -27,8 +27,8 @@ from ddpm.learning import (
 )
 from ddpm.networks import Convolutions, ConvolutionsConfig
 from ddpm.picture import held_out
-from ddpm.process import add_noise
-from ddpm.schedule import Linear, grid
+from ddpm.process import add_noise, like
+from ddpm.schedule import Linear, grid, sigma
 from ddpm.training import simple_loss
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "snapshots"
@@ -81,8 +81,10 @@ def test_the_errors_shown_are_those_of_the_predictions_shown(trained):
     assert shown.descent.loss == pytest.approx(shown.answers[0].error.mean(), rel=1e-4)
 
 
-def test_the_network_that_has_learned_nothing_predicts_no_noise(trained):
-    assert predicted_noise(trained["unet"].networks[0], draw(0)).abs().max() < 1e-4
+def test_the_network_that_has_learned_nothing_takes_what_it_sees_for_noise(trained):
+    batch = draw(0)
+    seen = like(sigma(batch.log_snr), batch.x) * batch.x
+    assert_close(predicted_noise(trained["unet"].networks[0], batch), seen, atol=1e-4, rtol=0)
 
 
 def test_the_two_convolutions_see_five_by_five_pixels():
@@ -214,8 +216,8 @@ def test_a_wrong_link_is_corrected_in_words(page, server):
 def test_a_preset_shows_what_to_look_for(page, server):
     open_lesson(page, server + LINK)
     page.get_by_role("button", name="Before the first step").click()
-    page.wait_for_function("document.querySelector('#look-for')?.textContent.includes('error is the noise itself')")
-    page.wait_for_function("Number(document.querySelector('.player').dataset.loss) > 0.9")
+    page.wait_for_function("document.querySelector('#look-for')?.textContent.includes('knows nothing of digits')")
+    page.wait_for_function("document.querySelector('.of-end').textContent.includes('done it 0 times')")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -231,6 +231,19 @@ def test_one_picture_can_be_chosen(page, server):
     assert query(page)["example"] == "14"
 
 
+def test_a_picture_of_another_data_set_can_be_picked_after_points_were_looked_at(page, server):
+    open_lesson(page, server + LINK)
+    for name in ("plane: spiral", "colour pictures (CIFAR-10)"):
+        page.locator("#data input").click()
+        page.get_by_role("option", name=name).click()
+        page.wait_for_function(f"document.querySelector('#data input').value === {name!r}")
+    page.locator("#example [role=radio]").nth(12).click()
+    page.wait_for_function("new URL(location).searchParams.get('of') === 'one'")
+    asked = query(page)
+    assert (asked["data"], asked["example"]) == ("cifar10", "12")
+    assert page.locator("#example [aria-checked=true]").get_attribute("aria-label") == "bird, example 2"
+
+
 def test_the_keyboard_changes_t_and_the_address_follows(page, server):
     open_lesson(page, server + LINK)
     slider = page.locator("#steps input[type=range]")

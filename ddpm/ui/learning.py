@@ -29,13 +29,16 @@ mean squared error
 $$L_{\text{simple}}(\theta) = \mathbb E_{\,t,\,x_0,\,\varepsilon}\,\big\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon,\ t)\big\|^2 .$$
 
 Its *gradient* $\nabla_\theta$ says for each weight in which direction the loss grows; the step goes the other way. The page takes
-a plain step, on a copy; the training took the steps of AdamW, with 16 pictures each. Why a low loss is not yet a good network: always answering
-"it is all noise", $\hat\varepsilon = x_t$, already has a loss of only a few percent at large $t$.
+a plain step, on a copy; the trainings took larger strides (AdamW and Muon), with 16 pictures each. A low loss is not yet a good network: always answering
+"it is all noise", $\hat\varepsilon = x_t$, already has a loss of less than a hundredth at large $t$.
 
-**Two networks.** A small U-Net with 200,000 weights, which sees the whole picture at three resolutions and is told the digit; and two plain
-convolutions of 3 × 3 pixels, which see 5 × 5 pixels at once. From so few, nobody can tell a digit.
+**Two networks.** A small U-Net with 260,000 weights, which sees the whole picture at three resolutions and is told the digit; and two plain
+convolutions of 3 × 3 pixels, which see 5 × 5 pixels at once. From so few, nobody can tell a digit. The convolutions answer $\hat\varepsilon$
+itself, as Algorithm 1 has it. The U-Net answers $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$ and was trained on the error of $v$, from which
+$\hat\varepsilon = \sqrt{1-\bar\alpha_t}\;x_t + \sqrt{\bar\alpha_t}\;\hat v$ follows: one of its size that answers $\hat\varepsilon$ reached nearly the same loss here, and drew badly,
+because near pure noise an error of $\hat\varepsilon$ counts 150 times in $\hat x_0$. All errors on this page are those of $\hat\varepsilon$.
 
-*Sources:* Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", Algorithm 1 and eq. 14, linear schedule with $T = 1000$. The
+*Sources:* Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", Algorithm 1 and eq. 14, linear schedule with $T = 1000$; $v$: Salimans & Ho 2022. The
 two convolutions: the diffusion practical of Durham University's deep-learning course. *Pictures:* MNIST's test set, which no training saw.
 """
 
@@ -55,8 +58,9 @@ class Preset:
 PRESETS = {
     "Before the first step": Preset(
         Learning("0"),
-        "The network answers 0 everywhere, so its error is the noise itself, 1 on average. Now choose 100, then 500: within "
-        "seconds of training the error falls to a few percent, first where almost all is noise.",
+        "It knows nothing of digits: its answer amounts to “nearly all that I see is noise”, ε̂ = √(1 − ᾱ) x_t. Where t is large "
+        "that is nearly right, so the error is small there already; where t is small the error shows the whole digit. Now choose "
+        "100, then 500, and draw further steps.",
     ),
     "What two convolutions cannot do": Preset(
         Learning("end"),

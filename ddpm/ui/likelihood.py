@@ -147,11 +147,13 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     following = {"show_progress": "hidden", "api_visibility": "private"}
     open_with_link(inputs, shown, open_link, Likelihood.from_query, _values)
 
-    changed = [controls[name].input for name in ("data", "of", "example", "denoiser")]
+    changed = [controls[name].input for name in ("data", "of", "denoiser")]
     asked = [*changed, controls["steps"].release, controls["seed"].submit, *schedule_moved(controls)]
     gr.on(asked, bound, set(inputs), **streaming)
     drawn = again.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
     drawn.then(bound, set(inputs), **streaming)
+    picked = controls["example"].input(lambda: ONE, None, controls["of"], **following)
+    picked.then(bound, set(inputs), **streaming)
     halt.click(stop, None, None, **QUIET)
     for name, button in presets.items():
         preset = PRESETS[name]
@@ -162,10 +164,9 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
             **following,
         )
         chosen.then(bound, set(inputs), **streaming)
-    gr.on(
-        [controls["data"].change, controls["of"].change],
+    controls["data"].change(
         _fitting,
-        [controls["data"], controls["of"]],
+        controls["data"],
         [controls[name] for name in ("of", "example", "denoiser")],
         **QUIET,
     )
@@ -176,15 +177,11 @@ def _values(asked: Likelihood) -> list[object]:
     return [str(asked.example) if name == "example" else getattr(asked, name) for name in SETTINGS]
 
 
-def _fitting(data: str, of: str) -> list[object]:
+def _fitting(data: str) -> list[object]:
     """Shows the controls that mean something for ``data``: pictures are chosen, of points the exact denoiser is known."""
     pictures = data in MODELS
     sheet = {"sheet": data} if pictures else {}
-    return [
-        gr.update(visible=pictures),
-        gr.HTML(visible=pictures and of == ONE, **sheet),
-        gr.update(visible=not pictures),
-    ]
+    return [gr.update(visible=pictures), gr.HTML(visible=pictures, **sheet), gr.update(visible=not pictures)]
 
 
 def _advice(asked: Likelihood) -> list[str]:
@@ -201,10 +198,10 @@ def _settings() -> dict[str, gr.components.Component]:
             [("all test pictures here", ALL), ("one of them", ONE)],
             value=Likelihood.of,
             label="The bound of",
-            info="The average, or a picture of your choice.",
+            info="The average, or the picture that you pick below.",
             elem_id="of",
         ),
-        "example": picker("mnist", Likelihood.example, visible=False),
+        "example": picker("mnist", Likelihood.example),
         "denoiser": moved_by(Likelihood, label="x̂₀ from", visible=False),
         "steps": slider(Likelihood, "steps", 1, "Steps T", "From noise to data: one term of the sum each."),
         **schedule(Likelihood),

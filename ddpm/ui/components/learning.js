@@ -120,10 +120,10 @@ function showSamples(header, bytes) {
 function fill() {
   if (!byT || !begun.step) return;
   const colour = colours(), chosen = setup.snapshots.indexOf(begun.step.run.snapshot);
-  const seen = (points) => ({ x: points.map(([step]) => step), y: points.map(([, loss]) => loss) });
+  const seen = (all) => { const points = all.filter(([step]) => step > 0); return { x: points.map(([step]) => step), y: points.map(([, loss]) => loss) }; };
   const drawn = Object.entries(setup.trained).flatMap(([name, { curves: of }]) => [
-    { ...seen(of.training), mode: "lines", name: `${NAMES[name]}, batches`, line: { color: colour(name), width: 1 }, opacity: 0.6, hovertemplate: "step %{x}: %{y:.4f}" },
-    { ...seen(of.held_out.filter(([step]) => step > 0)), mode: "lines+markers", name: `${NAMES[name]}, held out`, line: { color: colour(name), width: 2 }, marker: { size: 6, symbol: name === "unet" ? "circle" : "square" }, hovertemplate: "step %{x}: %{y:.4f}" },
+    { ...seen(of.training), mode: "lines", name: `${NAMES[name]}, seen`, line: { color: colour(name), width: 1.5, dash: "dot" }, hovertemplate: "step %{x}: %{y:.4f}" },
+    { ...seen(of.held_out), mode: "lines+markers", name: `${NAMES[name]}, held out`, line: { color: colour(name), width: 2 }, marker: { size: 6, symbol: name === "unet" ? "circle" : "square" }, hovertemplate: "step %{x}: %{y:.4f}" },
   ]);
   const now = trainedFor("unet");
   const shapes = now >= 10 ? [{ type: "line", x0: now, x1: now, yref: "paper", y0: 0, y1: 1, line: { color: theme().ink, width: 1 } }] : [];

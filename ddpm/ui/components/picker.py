@@ -13,7 +13,7 @@ from ddpm.run import MODELS
 _HERE = Path(__file__).parent
 
 
-def picker(model: str, example: int, visible: bool = True) -> gr.HTML:
+def picker(model: str, example: int) -> gr.HTML:
     """The component; it triggers ``input`` when the visitor chooses another. Its prop ``sheet`` is the model's name."""
     gr.set_static_paths([SHEETS])
     sheets = {name: {"address": f"gradio_api/file={SHEETS / f'{name}.png'}", "names": MODELS[name]} for name in MODELS}
@@ -25,5 +25,4 @@ def picker(model: str, example: int, visible: bool = True) -> gr.HTML:
         js_on_load=(_HERE / "picker.js").read_text("utf-8"),
         setup=json.dumps({"rows": EACH, "columns": len(MODELS[model]), "sheets": sheets}),
         sheet=model,
-        visible=visible,
     )
