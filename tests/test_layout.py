@@ -21,7 +21,7 @@ ORDER = [
         "classifier",
         "evaluate",
     ),
-    *("plane", "live", "line", "noising", "likelihood", "learning", "program", "report", "plots", "ui"),
+    *("plane", "live", "line", "noising", "curves", "likelihood", "learning", "program", "report", "plots", "ui"),
 ]
 """The modules of ddpm/, each below those it may import."""
 
