@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -334,13 +335,50 @@ def endpoint(
         *values, request = values
         return await answer(given(list(controls), values), request)
 
+    handler.__name__, handler.__doc__ = api_name, _docstring(answer.__doc__, controls, allowed)
+    _offer(handler, api_name, controls, list(outputs))
+
+
+def streamed(
+    messages: Callable[[dict[str, Any], gr.Request], AsyncIterator[str]],
+    api_name: str,
+    controls: Mapping[str, gr.components.Component],
+    screen: gr.HTML,
+    allowed: Mapping[str, Setting],
+) -> None:
+    """As ``endpoint``, of the ``messages`` that the page's ``screen`` gets, for a lesson that starts without a button."""
+
+    async def handler(*values: Any) -> AsyncIterator[str]:
+        *values, request = values
+        async with aclosing(messages(given(list(controls), values), request)) as each:
+            async for message in each:
+                yield message
+
+    handler.__doc__ = messages.__doc__
+    documented(handler, api_name, controls, allowed)
+    _offer(handler, api_name, controls, screen)
+
+
+def unseen(value: str | int, label: str, info: str) -> gr.components.Component:
+    """A control for programs alone, in the place of one that takes a mouse."""
+    if isinstance(value, int):
+        return gr.Number(value, precision=0, label=label, info=info, visible=False)
+    return gr.Textbox(value, label=label, info=info, visible=False)
+
+
+def _offer(
+    handler: Callable,
+    api_name: str,
+    controls: Mapping[str, gr.components.Component],
+    outputs: gr.components.Component | list[gr.components.Component],
+) -> None:
+    """Adds the endpoint ``handler``, which takes the values of ``controls`` and the request."""
     own = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in (*controls, "request")]
     handler.__signature__, handler.__annotations__ = Signature(own), {"request": gr.Request}
-    handler.__name__, handler.__doc__ = api_name, _docstring(answer.__doc__, controls, allowed)
     gr.Button(visible=False).click(
         handler,
         list(controls.values()),
-        list(outputs),
+        outputs,
         show_progress="hidden",
         concurrency_limit=None,
         concurrency_id=STREAMING["concurrency_id"],
