@@ -19,10 +19,13 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from _served import PATIENCE, Server, digits, messages, served
 from memory import Left, left
+
+if TYPE_CHECKING:
+    from typing import Self
 
 SAMPLES = 60
 """How often the server is looked at."""

@@ -37,7 +37,7 @@ def routes() -> list[Route]:
                 return _refusal(422, str(error))
             except ValueError:
                 return _refusal(422, "The rate must be a number of pictures a second.")
-            except TimeoutError:
+            except asyncio.TimeoutError:
                 return _refusal(408, f"The pictures did not arrive within {MOST_SECONDS} s.")
         return Response(made, media_type=f"image/{kind}")
 

@@ -21,7 +21,7 @@ const sameRun = (header) => run && JSON.stringify(run.query) === JSON.stringify(
 function goOn(header) {
   unrest();
   clearTimeout(settling);
-  [run.job, ended, hold, playing, position] = [header.job, null, null, !calm.matches, Math.max(frames.length - 1, 0)];
+  [run.job, ended, hold, playing, patient, position] = [header.job, null, null, !calm.matches, calm.matches, Math.max(frames.length - 1, 0)];
   notify(header.notes);
   refresh();
 }
