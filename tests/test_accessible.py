@@ -16,7 +16,7 @@ FINDINGS = """async () => (await axe.run(document, { resultTypes: ["violations"]
   .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.html.slice(0, 150)} ${node.failureSummary}`))"""
 
 SETTLED = """() => { const d = document.querySelector('.player')?.dataset ?? {};
-  return d.plots === 'ready' && (!d.state || d.state === 'finished' && d.playing === 'false'); }"""
+  return d.plots === 'ready' && (d.playing === undefined || d.state === 'finished' && d.playing === 'false'); }"""
 
 QUICK = "/?count=1&steps=5&seed=3"
 
