@@ -209,7 +209,7 @@ def test_moving_t_after_that_needs_no_server(page, server):
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     scrub(page, 2)
-    page.get_by_text("step t = 10 of 12").wait_for()
+    page.locator(".step", has_text="step t = 10 of 12").wait_for()
     assert not [url for url in requests if "join" in url]
 
 
