@@ -60,7 +60,6 @@ CSS = """
 :root, .dark { --button-primary-background-fill: #c2410c; --button-primary-background-fill-hover: #9a3412; }
 html, body { background: var(--body-background-fill); }
 .katex { white-space: normal !important; }
-.katex-display { overflow-x: auto; overflow-y: hidden; }
 @media (prefers-reduced-motion: reduce) {
   *, ::before, ::after { animation-duration: 0.01ms !important; transition-duration: 0.01ms !important; }
 }

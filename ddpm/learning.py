@@ -41,7 +41,7 @@ RATE = 0.02
 LABELS = (0, 2, 3, 5, 7, 8)
 """The digits that the samples are asked to be."""
 
-SAMPLING_STEPS = 50
+SAMPLING_STEPS = 30
 
 SETTINGS: dict[str, Setting] = {
     "snapshot": Choice(SNAPSHOTS),

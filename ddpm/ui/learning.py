@@ -41,8 +41,7 @@ FORMULAS = r"""
 ### The formulas
 Line 5 makes $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon$ and asks the network, with its weights $\theta$, for the noise in it. The *loss* is the
 mean squared error
-
-$$L_{\text{simple}}(\theta) = \mathbb E_{\,t,\,x_0,\,\varepsilon}\,\big\|\varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon,\ t)\big\|^2 .$$
+$\;L_{\text{simple}}(\theta) = \mathbb E_{\,t,\,x_0,\,\varepsilon}\,\|\varepsilon - \varepsilon_\theta(x_t, t)\|^2$.
 
 Its *gradient* $\nabla_\theta$ says for each weight in which direction the loss grows; the step goes the other way. The page takes
 a plain step, on a copy; the trainings took larger strides (AdamW and Muon), with 16 pictures each. A low loss is not yet a good network: always answering
@@ -58,7 +57,7 @@ because near pure noise an error of $\hat\varepsilon$ counts 150 times in $\hat 
 two convolutions: the diffusion practical of Durham University's deep-learning course. *Pictures:* MNIST's test set, which no training saw.
 """
 
-LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+LATEX = [{"left": "$", "right": "$", "display": False}]
 
 _SNAPSHOTS = {"0": "0", "100": "100", "500": "500", "2500": "2,500", "10000": "10,000", "end": "the end"}
 

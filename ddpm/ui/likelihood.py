@@ -47,12 +47,15 @@ it, if the model were used to compress it. The bound is a sum with one term for 
 
 FORMULAS = r"""
 ### The formulas
-$$-\log p(x_0)\ \le\ \underbrace{D\big(q(x_T \mid x_0)\,\|\,\mathcal N(0, I)\big)}_{L_T}\ +\ \sum_{t=2}^{T}\underbrace{D\big(q(x_{t-1} \mid x_t, x_0)\,\|\,p(x_{t-1} \mid x_t)\big)}_{L_{t-1}}\ +\ \underbrace{-\log p(x_0 \mid x_1)}_{L_0}$$
+**The bound**: $\quad -\log p(x_0)\ \le\ L_T + \sum_{t=2}^{T} L_{t-1} + L_0\quad$ with
+- $L_T = D\big(q(x_T \mid x_0)\,\|\,\mathcal N(0, I)\big)$,
+- $L_{t-1} = D\big(q(x_{t-1} \mid x_t, x_0)\,\|\,p(x_{t-1} \mid x_t)\big)$ for $t = T, \dots, 2$,
+- $L_0 = -\log p(x_0 \mid x_1)$.
 
 $D$ is the Kullback–Leibler divergence: how many bits are wasted by who believes the second distribution while the first is
 true. Here every $p(x_{t-1} \mid x_t)$ is a bell curve with the variance $\tilde\beta_t$ of $q$, so that only the means differ, and
-
-$$L_{t-1} = \tfrac12\,\big(\mathrm{SNR}_{t-1} - \mathrm{SNR}_t\big)\,\mathbb E\,\|x_0 - \hat x_0(x_t)\|^2,\qquad \mathrm{SNR}_t = \frac{\bar\alpha_t}{1-\bar\alpha_t}.$$
+$L_{t-1} = \tfrac12\,(\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\ \mathbb E\,\|x_0 - \hat x_0(x_t)\|^2$, where
+$\mathrm{SNR}_t = \bar\alpha_t / (1-\bar\alpha_t)$ is the ratio of signal to noise.
 
 $L_0$ is a bell curve about $\hat x_0(x_1)$ with the variance $\beta_1$. Of a picture its share of each pixel's grey level counts; of
 points its density, so there the bound is one on a density, which may well be negative. One point may be likelier by the
@@ -65,7 +68,7 @@ and over; "±" is one standard error of the mean. A picture is asked about witho
 "Variational diffusion models", eq. 11 and 14. *Pictures:* from the test sets of MNIST and CIFAR-10.
 """
 
-LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+LATEX = [{"left": "$", "right": "$", "display": False}]
 
 _DATA = {
     "mnist": "digits (MNIST)",
@@ -222,8 +225,8 @@ def _values(asked: Likelihood) -> list[object]:
 def _fitting(data: str) -> list[object]:
     """Shows the controls that mean something for ``data``: pictures are chosen, of points the exact denoiser is known."""
     pictures = data in MODELS
-    sheet = {"sheet": data} if pictures else {}
-    return [gr.update(visible=pictures), gr.HTML(visible=pictures, **sheet), gr.update(visible=not pictures)]
+    sheet = data if pictures else ""  # a picker that is hidden before it was ever shown does not come back
+    return [gr.update(visible=pictures), gr.HTML(sheet=sheet), gr.update(visible=not pictures)]
 
 
 def _advice(asked: Likelihood) -> list[str]:

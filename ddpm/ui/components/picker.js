@@ -19,6 +19,8 @@ function choose(i) {
 }
 
 function show() {
+  picker.style.display = props.sheet ? "" : "none";
+  if (!props.sheet) return;
   const { address, names } = setup.sheets[props.sheet], chosen = Number(props.value);
   cells.forEach((cell, i) => {
     const [column, row] = [i % setup.columns, Math.floor(i / setup.columns)];
