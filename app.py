@@ -1,8 +1,13 @@
 """The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where).
 
-DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster), DDPM_JOBS how many visitors'
-runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a forward pass at most (default:
-what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2) under Ray Serve carry them out.
+DDPM_CHECKPOINTS names a folder or a repository on the Hub (USER/NAME or USER/NAME@REVISION) whose networks replace the
+shipped ones of the same names. DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster),
+DDPM_JOBS how many visitors' runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a
+forward pass at most (default: what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2)
+under Ray Serve carry them out.
+DDPM_RATE is how many runs and uploads a second one address may ask for on average (default: 20; 0: no limit), 30 times as
+many at once. Behind a proxy DDPM_TRUSTED_PROXY_HEADER names the header with the visitor's address, such as
+X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default: 1).
 """
 
 from __future__ import annotations
@@ -10,54 +15,56 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 # Threads that spin while they wait take a busy neighbour's core: a step of 2 ms then takes 100.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Nothing is told to the makers of the packages, who ask what is used, by whom, and whether it is their newest.
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+os.environ |= {"DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# Whom to believe about visitors' addresses is said by DDPM_TRUSTED_PROXY_HEADER; the server by itself believes loopback.
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
-from ddpm.backend import fast, fastest_batch
-from ddpm.checkpoint import load_network, load_projection
+from ddpm.backend import fastest_batch
+from ddpm.curves import Curves
 from ddpm.engine import MOST_JOBS, Engine
-from ddpm.learning import load_snapshots
-from ddpm.line import NETWORK
-from ddpm.live import Visits
-from ddpm.plane import NETWORKS
+from ddpm.learning import Learning
+from ddpm.likelihood import Likelihood
+from ddpm.line import Line
+from ddpm.live import Training, Visits
+from ddpm.models import Models, load_models, serve
+from ddpm.networks import UNet
+from ddpm.noising import Noising
+from ddpm.plane import Plane
 from ddpm.process import Network
 from ddpm.remote import replicated
-from ddpm.ui import curves, learning, likelihood, line, noising, pictures, plane, sessions, train
+from ddpm.run import Run
+from ddpm.settings import Scheduled, Settings
+from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train
+from ddpm.ui.components.lecture import PAGE_CSS, lecture
+from ddpm.ui.routes import routes
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-
-
-class Page(NamedTuple):
-    """A lesson's name in the navigation and its path below the app's address."""
-
-    name: str
-    path: str
-
-
-PAGES = {"mnist": Page("Digits", ""), "cifar10": Page("Colour pictures", "colour")}
-"""By the model that draws on it."""
-
-LINE, PLANE = Page("On the line", "line"), Page("In the plane", "plane")
-
-TRAIN = Page("Train it yourself", "train")
-
-NOISING, SCHEDULES = Page("Noising", "noising"), Page("Schedules", "schedules")
-
-LEARNING = Page("Learning", "learning")
-
-LIKELIHOOD = Page("Likelihood", "likelihood")
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
 .dark { --body-text-color-subdued: #a9b0bd; --block-info-text-color: #a9b0bd; }
-.gradio-container { max-width: 1400px !important; margin: 0 auto; }
+:root, .dark { --button-primary-background-fill: #c2410c; --button-primary-background-fill-hover: #9a3412; }
+html, body { background: var(--body-background-fill); }
+.katex { white-space: normal !important; }
+@media (prefers-reduced-motion: reduce) {
+  *, ::before, ::after { animation-duration: 0.01ms !important; transition-duration: 0.01ms !important; }
+}
+.gradio-container { max-width: 1400px !important; margin: 0 auto; overflow: clip !important; }
+#problem { border-left: 4px solid #d97706; padding: 4px 12px; }
 #ask { align-items: stretch; }
 @media (min-width: 761px) { #to-settings { display: none; } }
 @media (max-width: 760px) {
@@ -69,59 +76,79 @@ CSS = """
 """
 
 
-def build_app() -> gr.Blocks:
-    """The page on the shipped checkpoints.
+class Lesson(NamedTuple):
+    """A page: its name in the navigation, its path below the app's address, and what it shows if that says no more."""
 
-    Raises CheckpointError or FileNotFoundError if one cannot be used, BackendError if DDPM_BACKEND cannot.
+    name: str
+    path: str
+    first: Settings
+
+
+LESSONS = (
+    Lesson("Digits", "", Run()),
+    Lesson("Colour pictures", "colour", Run("cifar10")),
+    Lesson("On the line", "line", Line()),
+    Lesson("In the plane", "plane", Plane()),
+    Lesson("Train it yourself", "train", Training()),
+    Lesson("Noising", "noising", Noising()),
+    Lesson("Schedules", "schedules", Curves()),
+    Lesson("Learning", "learning", Learning()),
+    Lesson("Likelihood", "likelihood", Likelihood()),
+)
+"""In the order of the navigation."""
+
+
+def build_app() -> gr.Blocks:
+    """The pages on the checkpoints of DDPM_CHECKPOINTS, or the shipped ones.
+
+    Raises HubError if that cannot be used, CheckpointError or FileNotFoundError if a checkpoint cannot, BackendError if
+    DDPM_BACKEND cannot, ValueError for another variable that is wrong.
     """
-    networks, lanes = _networks()
-    clouds = {model: load_projection(CHECKPOINTS / f"{model}-projection.safetensors") for model in PAGES}
-    toys = {name: load_network(CHECKPOINTS / f"{name}.safetensors").network for name in NETWORKS}
+    models = load_models(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS)
+    networks, lanes = _served(models.pictures)
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
-    engine, visits = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes), Visits()
-    on_line = load_network(CHECKPOINTS / f"{NETWORK}.safetensors").network
-    trained = {name: load_snapshots(CHECKPOINTS / "snapshots", name) for name in ("unet", "convolutions")}
-    app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False)
-    for model, (name, path) in PAGES.items():
-        with app.route(name, path) if path else app:
-            gr.Navbar(main_page_name=PAGES["mnist"].name)
-            pictures.lesson(engine, model, networks[model], clouds[model])
-    with app.route(*LINE):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        line.lesson(engine, on_line)
-    with app.route(*PLANE):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        plane.lesson(engine, toys, train.mine(visits))
-    with app.route(*TRAIN):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        train.lesson(engine, visits)
-    with app.route(*NOISING):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        noising.lesson(engine, networks)
-    with app.route(*SCHEDULES):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        curves.lesson(engine, dict([*PAGES.values(), LINE, PLANE, NOISING]))
-    with app.route(*LEARNING):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        learning.lesson(engine, trained)
-    with app.route(*LIKELIHOOD):
-        gr.Navbar(main_page_name=PAGES["mnist"].name)
-        likelihood.lesson(engine, {**networks, **toys, NETWORK: on_line})
+    builders = _builders(models, networks, Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes))
+    # Pictures and networks that programs ask for are files, which are gone an hour later.
+    app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False, delete_cache=(600, 3600))
+    for lesson in LESSONS:
+        with app.route(lesson.name, lesson.path) if lesson.path else app:
+            gr.Navbar(main_page_name=LESSONS[0].name)
+            lecture({one.path: one.first for one in LESSONS})
+            if models.problem:
+                gr.Markdown(f"**Note.** {models.problem}", elem_id="problem")
+            builders[lesson.path]()
     return app
 
 
-def _networks() -> tuple[dict[str, Network], int]:
-    """The image networks by model, and how many forward passes they can carry out at the same time."""
+def _builders(models: Models, networks: Mapping[str, Network], engine: Engine) -> dict[str, Callable[[], None]]:
+    """What fills the page of each lesson, by path."""
+    visits, clouds = Visits(), models.clouds
+    scheduled = {lesson.name: lesson.path for lesson in LESSONS if isinstance(lesson.first, Scheduled)}
+    others = {name: path for name, path in scheduled.items() if path != "schedules"}
+    return {
+        "": lambda: pictures.lesson(engine, "mnist", networks["mnist"], clouds["mnist"]),
+        "colour": lambda: pictures.lesson(engine, "cifar10", networks["cifar10"], clouds["cifar10"]),
+        "line": lambda: line.lesson(engine, models.line),
+        "plane": lambda: plane.lesson(engine, models.plane, train.mine(visits)),
+        "train": lambda: train.lesson(engine, visits),
+        "noising": lambda: noising.lesson(engine, networks),
+        "schedules": lambda: curves.lesson(engine, others),
+        "learning": lambda: learning.lesson(engine, models.snapshots),
+        "likelihood": lambda: likelihood.lesson(engine, {**networks, **models.points}),
+    }
+
+
+def _served(drawn: Mapping[str, UNet]) -> tuple[dict[str, Network], int]:
+    """What carries out the image networks, by model, and how many forward passes it can carry out at the same time."""
     backend, engine = os.environ.get("DDPM_BACKEND") or None, os.environ.get("DDPM_ENGINE") or "local"
-    shipped = {model: load_network(CHECKPOINTS / f"{model}.safetensors").network for model in PAGES}
     if engine == "local":
-        return {model: fast(network, backend) for model, network in shipped.items()}, 1
+        return serve(drawn, backend), 1
     if engine != "ray":
         raise ValueError(f"DDPM_ENGINE is {engine!r}; allowed are local and ray.")
     replicas, until_exit = _whole("DDPM_REPLICAS") or 2, ExitStack()
     atexit.register(until_exit.close)
     try:
-        return until_exit.enter_context(replicated(shipped, replicas, backend)), replicas
+        return until_exit.enter_context(replicated(drawn, replicas, backend)), replicas
     except ImportError as error:
         raise ValueError(f"DDPM_ENGINE=ray needs pip install -r requirements-ray.txt ({error}).") from error
 
@@ -135,20 +162,26 @@ def _whole(name: str) -> int | None:
 
 
 def main() -> None:
-    logging.basicConfig(format="%(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ddpm").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is to be done at exit is done
+    guard.own_folder()
+    atexit.register(guard.remove_folder)
     try:
+        limits = guard.Limits.from_environment(os.environ)
         page = build_app()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
     sessions.lighten()
+    guard.stay_home()
     sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
-    page.queue(max_size=64).launch(
+    page.queue(max_size=64, api_open=False).launch(
+        app_kwargs={"middleware": [Middleware(guard.Guard, limits=limits)], "routes": routes(), "openapi_url": None},
         max_threads=64,
-        max_file_size="16mb",
+        max_file_size=guard.MOST_FILE_BYTES,
         state_session_capacity=1000,
         ssr_mode=False,
-        css=CSS,
+        css=CSS + PAGE_CSS,
         theme=gr.themes.Default(),
         run_history=False,
         show_error=False,

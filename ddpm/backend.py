@@ -24,6 +24,10 @@ from ddpm.process import Network, seeded
 
 log = logging.getLogger(__name__)
 
+os.environ["ORT_DISABLE_TELEMETRY"] = (
+    "1"  # read when ONNX Runtime is imported, which else reports each start to its makers
+)
+
 BACKENDS = ("onnx", "torch")
 TOLERANCE = 1e-4
 """How far a graph's answers may lie from PyTorch's, in units of x."""

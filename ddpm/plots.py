@@ -48,10 +48,13 @@ def columns(count: int) -> int:
     return count if count <= 3 else next((c for c in (5, 4, 3) if count % c == 0), math.ceil(math.sqrt(count)))
 
 
-def tile(images: np.ndarray, scale: int = 1) -> Image.Image:
-    """Pictures (N, C, H, W) uint8, C = 1 or 3, as one image: a grid with a gap of one pixel, enlarged ``scale`` times."""
+def tile(images: np.ndarray, scale: int = 1, across: int | None = None) -> Image.Image:
+    """Pictures (N, C, H, W) uint8, C = 1 or 3, as one image: a grid with a gap of one pixel, enlarged ``scale`` times.
+
+    It is ``across`` pictures wide, by default ``columns`` of their number.
+    """
     count, channels, height, width = images.shape
-    across = columns(count)
+    across = across or columns(count)
     down = math.ceil(count / across)
     canvas = np.full((down * (height + 1) - 1, across * (width + 1) - 1, channels), 128, np.uint8)
     for i, image in enumerate(images):

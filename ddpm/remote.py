@@ -72,17 +72,17 @@ def replicated(
         ray_actor_options={"num_cpus": cores / replicas},
     )
     with tempfile.TemporaryDirectory(prefix="ddpm-", ignore_cleanup_errors=True) as folder:
-        ray.init(
-            "local",
-            num_cpus=cores,
-            include_dashboard=False,
-            object_store_memory=100 * 2**20,
-            log_to_driver=False,
-            logging_level="warning",
-            runtime_env={"env_vars": {"PYTHONPATH": str(_ROOT)}},
-            _temp_dir=folder,
-        )
         try:
+            ray.init(
+                "local",
+                num_cpus=cores,
+                include_dashboard=False,
+                object_store_memory=100 * 2**20,
+                log_to_driver=False,
+                logging_level="warning",
+                runtime_env={"env_vars": {"PYTHONPATH": str(_ROOT)}},
+                _temp_dir=folder,
+            )
             serve.start("Disabled", logging_config={"log_level": "WARNING"})
             bound = deployment.bind(dict(networks), backend, max(1, cores // replicas))
             handle = serve.run(bound, route_prefix=None)

@@ -9,11 +9,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ddpm.schedule import SCHEDULES, Schedule, Table
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Setting(Protocol):

@@ -57,18 +57,18 @@ def _await(url: str, process: subprocess.Popen) -> None:
     raise OSError(f"The app does not answer at {url}.")
 
 
-def digits(count: int, steps: int, seed: int) -> tuple[object, ...]:
-    """What the Digits page is asked for: ``count`` pictures in ``steps`` DDIM steps."""
-    return ("each", count, steps, "cosine", "ddim", 0, 0, seed)
+def digits(count: int, steps: int, seed: int) -> dict[str, object]:
+    """What the Digits page is asked for: ``count`` pictures in ``steps`` DDIM steps, by names that outlast new settings."""
+    return {"count": count, "steps": steps, "seed": seed}
 
 
-def messages(url: str, settings: tuple[object, ...]) -> Iterator[str]:
+def messages(url: str, settings: Mapping[str, object]) -> Iterator[str]:
     """The kind of each message of a run of the Digits page at ``url``, as it comes: "start", "frame" or "waiting", "end".
 
     Who closes the iterator leaves in mid-run. Raises OSError for an error of the server, or a run that failed on it.
     """
-    endpoint = f"{url}/gradio_api/call/denoise_mnist"
-    body = json.dumps({"data": settings}).encode()
+    endpoint = f"{url}/gradio_api/call/v2/denoise_mnist"
+    body = json.dumps(settings).encode()
     request = urllib.request.Request(endpoint, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         event = json.load(answer)["event_id"]

@@ -7,13 +7,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hub as hub_server
 import pytest
 import torch
 from browser import find
+from huggingface_hub import constants, file_download
 from playwright.sync_api import sync_playwright
+
+import ddpm.hub
 
 torch.set_num_threads(1)  # the tests' tensors are small, and their sums then do not depend on the machine's cores
 
@@ -50,14 +56,25 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """The address of the app, served by ``python app.py``."""
-    url, log = f"http://127.0.0.1:{(port := free_port())}", tmp_path_factory.mktemp("server") / "log"
+@contextmanager
+def served(
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = ("app.py",),
+    folder: Path = ROOT,
+    through: Sequence[str] = (),
+) -> Iterator[str]:
+    """The address of the app that Python runs by ``command`` in ``folder``, itself run ``through`` another command.
+
+    What it says goes to ``log``.
+    """
+    url = f"http://127.0.0.1:{(port := free_port())}"
     address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
-    environment = {**os.environ, **address, "GRADIO_ANALYTICS_ENABLED": "False"}
+    environment = {**os.environ, **address, **(environment or {})}
     with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [*through, sys.executable, *command], cwd=folder, env=environment, stdout=out, stderr=out
+        )
     try:
         until(lambda: process.poll() is not None or answers(url), "the server's first answer")
         assert process.poll() is None, f"the server ended: {log.read_text()}"
@@ -65,6 +82,14 @@ def server(tmp_path_factory):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The address of the app, served by ``python app.py``."""
+    folder = tmp_path_factory.mktemp("server")
+    with served(folder / "log", {"TMPDIR": str(folder)}) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +123,20 @@ def context(browser):
 @pytest.fixture
 def page(context):
     return context.new_page()
+
+
+@pytest.fixture
+def remote(monkeypatch, tmp_path):
+    """The Hub with an empty repository, an empty cache of it, and little patience."""
+    with hub_server.served() as remote:
+        monkeypatch.setattr(constants, "ENDPOINT", remote.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", remote.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)  # of 10 MB, without which nothing small is resumed
+        monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.5)
+        monkeypatch.setattr(ddpm.hub, "PATIENCE", 0.5)
+        monkeypatch.setenv("HF_TOKEN", "")
+        yield remote

@@ -280,3 +280,13 @@ def test_the_section_fits_a_phone(page, server):
         "all => all.filter(e => e.offsetParent).map(e => e.getBoundingClientRect()).map(b => [b.left, b.right])"
     )
     assert edges and all(left >= 0 and right <= 390 for left, right in edges)
+
+
+def test_the_walks_buttons_and_the_marked_line_stay_in_view(page, server):
+    page.set_viewport_size({"width": 1280, "height": 500})
+    opened(page, server + QUICK, 1)
+    for line in ORDER:
+        page.locator(".line-on").click()
+        page.wait_for_function(f"({LINE})() === '{line}'")
+        bar, now = page.locator(".walk").bounding_box(), page.locator(".listing .now").bounding_box()
+        assert bar["y"] >= 0 and bar["y"] + bar["height"] <= now["y"] and now["y"] + now["height"] <= 500

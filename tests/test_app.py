@@ -89,7 +89,7 @@ def test_a_long_run_shows_a_hundred_steps_with_the_first_and_the_last(page, serv
     assert open_page(page, f"{server}/?count=1&steps=150")["frames"] == "100"
     assert step_text(page) == "step t = 0 of 150"
     scrub(page, 0)
-    page.get_by_text("step t = 150 of 150").wait_for()
+    page.locator(".step", has_text="step t = 150 of 150").wait_for()
 
 
 def test_generate_shows_the_chosen_digit_step_by_step_in_order(page, server):

@@ -7,9 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "checkpoint", "backend"),
-    *("remote", "parallel", "training", "settings", "picture", "run", "algorithm", "engine", "classifier", "evaluate"),
-    *("plane", "live", "line", "noising", "likelihood", "learning", "program", "report", "plots", "ui"),
+    *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "checkpoint", "hub"),
+    *("backend", "remote", "parallel", "training", "settings", "picture", "run", "algorithm", "engine", "classifier"),
+    *("evaluate", "plane", "live", "line", "noising", "curves", "likelihood", "learning", "models", "program", "movie"),
+    *("report", "plots", "ui"),
 ]
 """The modules of ddpm/, each below those it may import."""
 

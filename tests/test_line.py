@@ -47,7 +47,7 @@ RUNS = [Line(), MOVED, Line(mean1=1 / 3, std=0.25, schedule="polynomial", p=2.5,
 every_run = pytest.mark.parametrize("line", RUNS, ids=range(len(RUNS)))
 SMALL = Line(denoiser="exact", count=200, steps=12)
 SCRIPT = "".join(
-    (Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "clock.js", "line.js")
+    (Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "clock.js", "save.js", "line.js")
 )
 
 

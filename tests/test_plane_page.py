@@ -22,7 +22,7 @@ from ddpm.ui.experiments import PLANE as EXPERIMENTS
 QUICK = "/plane?count=200&steps=12&seed=3"
 SCRIPT = "".join(
     (Path(player.__file__).parent / name).read_text("utf-8")
-    for name in ("shared.js", "clock.js", "drawing.js", "plane.js")
+    for name in ("shared.js", "clock.js", "save.js", "drawing.js", "plane.js")
 )
 NAMES = "() => document.querySelector('.world').data.map(trace => trace.name)"
 RANGE = "() => document.querySelector('.world')._fullLayout.xaxis.range"
@@ -209,7 +209,7 @@ def test_moving_t_after_that_needs_no_server(page, server):
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     scrub(page, 2)
-    page.get_by_text("step t = 10 of 12").wait_for()
+    page.locator(".step", has_text="step t = 10 of 12").wait_for()
     assert not [url for url in requests if "join" in url]
 
 

@@ -28,7 +28,7 @@ CLOUD = Projection(
     labels=np.array([0, 1, 0, 1]),
     names=("a", "b"),
 )
-FILES = ("shared.js", "clock.js", "algorithm.js", "player.js")
+FILES = ("shared.js", "clock.js", "save.js", "algorithm.js", "player.js")
 HERE = Path(player.__file__).parent
 SCRIPT = "".join((HERE / name).read_text("utf-8") for name in FILES)
 

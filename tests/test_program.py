@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from pages import open_page
+from pages import open_page, wait
+from PIL import Image
 from torch.testing import assert_close
 
-from ddpm import line, plane
+from ddpm import likelihood, line, plane
 from ddpm.checkpoint import load_network
+from ddpm.curves import NAMES, Curves, compare
+from ddpm.engine import Forward
+from ddpm.learning import SNAPSHOTS, Learning, load_snapshots, samplers, samples, step
+from ddpm.likelihood import Likelihood, carried_out, estimates
 from ddpm.live import Apprentice, Training, to_file
+from ddpm.noising import DRAWN, UPLOADED, WAYS, Noising, look
+from ddpm.picture import encode, from_file
 from ddpm.plane import Plane, decode_points, encode_points
+from ddpm.process import seeded
 from ddpm.program import PROGRAMS, call, program
 from ddpm.run import Run, perform
 from ddpm.sampling import SAMPLERS
@@ -126,9 +135,124 @@ def test_the_program_of_a_training_makes_the_points_and_the_network_that_the_pag
     assert_close(names["x"].numpy(), frame.x, atol=1e-3, rtol=1e-3)
 
 
+def answered(job):
+    """All that ``job`` yields but None, its networks asked here."""
+    said, found = next(job, None), []
+    for _ in iter(lambda: job.gi_frame, None):
+        if isinstance(said, Forward):
+            said = job.send(said.network(said.x, said.log_snr, said.label))
+        else:
+            found.append(said)
+            said = next(job, None)
+    return [one for one in found if one is not None]
+
+
+NOISINGS = [
+    Noising(t=6, steps=20),
+    Noising(way="chain", t=30, steps=30, schedule="cosine", s=0.02, seed=4),
+    Noising(way="mix", t=25, steps=40, example=11),
+    Noising(way="mix-uniform", t=3, steps=5, model="cifar10", example=17, seed=2),
+    Noising(picture=DRAWN, t=1, steps=1, schedule="table", table="0.1 0.9"),
+]
+
+
+def check_noising(noising, names):
+    strip, moment, measured = answered(look(noising, network(noising.model)))
+    assert names["strip"] == list(strip.steps)
+    assert_close(torch.stack([names["states"][k] for k in strip.steps]).numpy(), strip.x, atol=1e-5, rtol=1e-5)
+    for shown in ("x0", "x", "noise", "predicted_noise", "predicted_x0", "histogram"):
+        assert_close(names[shown].numpy(), getattr(moment, shown), atol=1e-4, rtol=1e-4, msg=shown)
+    for number in ("signal", "std", "log_snr"):
+        assert float(names[number]) == pytest.approx(getattr(moment, number))
+    return measured
+
+
+@pytest.mark.parametrize("settings", NOISINGS, ids=call)
+def test_the_program_of_a_noised_picture_makes_the_pictures_and_the_numbers_of_the_page(settings, folder, capsys):
+    measured = check_noising(settings, executed(settings))
+    printed = [text.split() for text in capsys.readouterr().out.splitlines()]
+    found = {(int(t), way): (float(factor), float(variance)) for t, way, factor, variance in printed[1:]}
+    expected = {
+        (t, way): (measured.factor[row, k], measured.variance[row, k])
+        for row, way in enumerate(WAYS)
+        for k, t in enumerate(measured.steps)
+    }
+    assert found.keys() == expected.keys()
+    assert all(found[key] == pytest.approx(expected[key], abs=1e-5) for key in expected)
+    assert (folder / "pictures.png").stat().st_size > 0
+
+
+def test_the_program_of_an_uploaded_picture_takes_it_from_the_visitors_file(folder):
+    photo = torch.randint(256, (40, 60, 3), generator=seeded(1)).to(torch.uint8)
+    Image.fromarray(photo.numpy()).save(folder / "mine.png")
+    upload = encode(from_file(folder / "mine.png"), 8)
+    settings = Noising(picture=UPLOADED, upload=upload, model="cifar10", t=2, steps=4)
+    assert upload not in program(settings) and "here goes the path of your file" in program(settings)
+    names = executed(settings)
+    assert names["noising"] == settings
+    check_noising(settings, names)
+
+
+CURVES = [Curves(steps=300), Curves(steps=5, model="cifar10", example=9, c=2.0, table="0.2 0.5", seed=3)]
+
+
+@pytest.mark.parametrize("settings", CURVES, ids=call)
+def test_the_program_of_the_schedules_makes_their_curves_and_their_pictures(settings, folder):
+    names, shown = executed(settings), compare(settings)
+    values = torch.stack([names["values"][name] for name in NAMES])[:, :, [t - 1 for t in shown.steps]]
+    assert_close(values.numpy(), shown.values, rtol=1e-9, atol=0)
+    assert_close(torch.stack(names["pictures"]).numpy(), shown.pictures.reshape(-1, *shown.pictures.shape[2:]))
+    assert names["strip"] == list(shown.strip_steps)
+    with Image.open(folder / "schedules.png") as picture:
+        side = shown.pictures.shape[-1] + 1
+        assert picture.size == (4 * (len(shown.strip_steps) * side - 1), 4 * (len(NAMES) * side - 1))
+
+
+@pytest.mark.parametrize("settings", [Learning(), Learning(snapshot="end", seed=8, noise=3)], ids=call)
+def test_the_program_of_learning_takes_the_step_and_draws_the_samples_of_the_page(settings, folder):
+    trained = {name: load_snapshots(ROOT / "checkpoints" / "snapshots", name) for name in ("unet", "convolutions")}
+    (shown,) = answered(step(settings, trained))
+    drawn = answered(samples(settings, samplers(trained)))[-1]
+    names = executed(settings)
+    assert all(torch.equal(names[part], getattr(shown.batch, part)) for part in ("x0", "t", "label", "noise", "x"))
+    for answer, error, one in zip(names["answers"], names["errors"], shown.answers, strict=True):
+        assert_close(answer.numpy(), one.noise, atol=1e-5, rtol=1e-5)
+        assert_close(error.numpy(), one.error, atol=1e-6, rtol=1e-5)
+    found = (float(names["loss"]), float(names["gradient"].norm()), float(names["after"]))
+    assert found == pytest.approx(shown.descent, rel=1e-4)
+    assert_close(torch.stack(names["samples"]).numpy(), drawn.x, atol=1e-3, rtol=1e-3)
+    assert len(drawn.x) == len(SNAPSHOTS) + 1
+    assert (folder / "samples.png").stat().st_size > 0 < (folder / "step.png").stat().st_size
+
+
+LIKELIHOODS = [
+    Likelihood(),
+    Likelihood(data="mnist", of="one", example=13, steps=7, schedule="constant", seed=2),
+    Likelihood(data="moons", steps=100, schedule="cosine"),
+    Likelihood(data="checkerboard", denoiser="exact", steps=1, seed=5),
+    Likelihood(data="mixture1d", steps=1000),
+]
+
+
+@pytest.mark.parametrize("settings", LIKELIHOODS, ids=call)
+def test_the_program_of_the_likelihood_prints_the_terms_of_the_page(settings, monkeypatch, capsys):
+    monkeypatch.setattr(likelihood, "ROUNDS", 3)  # of 60, which a program imports
+    *_, shown = carried_out(estimates(settings, network(settings.data), rounds=3))
+    names = executed(settings)
+    assert_close(names["means"].numpy(), shown.terms, rtol=1e-5, atol=1e-9)
+    assert_close(names["errors"].numpy(), shown.errors, rtol=1e-5, atol=1e-9)
+    numbers = [float(number) for number in re.findall(r"(?<= )-?\d[\d.e+-]*", capsys.readouterr().out)]
+    parts = [shown.prior.value, shown.matching.value, shown.reconstruction.value, *shown.total]
+    assert numbers == pytest.approx([*parts, *(shown.exact or ())], rel=1e-5, abs=1e-9)
+
+
 # --- how it reads ---------------------------------------------------------------------------------------------------
 
-EVERY = [*PICTURES, *LINES, *PLANES, Plane(denoiser="mine"), Training(prediction="x0"), Run(), line.Line(), Plane()]
+EVERY = [
+    *(*PICTURES, *LINES, *PLANES, *NOISINGS, *CURVES, *LIKELIHOODS),
+    *(Plane(denoiser="mine"), Training(prediction="x0"), Learning(snapshot="100")),
+    *(kind() for kind in PROGRAMS),
+]
 every_program = pytest.mark.parametrize("settings", EVERY, ids=call)
 
 
@@ -141,9 +265,9 @@ def test_every_kind_of_settings_has_a_program():
 
 
 @every_program
-def test_a_program_has_at_most_fifty_lines_and_none_that_a_person_would_break(settings):
+def test_a_program_has_at_most_fifty_lines_beside_empty_ones_and_none_that_a_person_would_break(settings):
     lines = program(settings).splitlines()
-    assert len(lines) <= 50
+    assert len([one for one in lines if one]) <= 50
     assert all(len(one) <= 110 for one in lines)
 
 
@@ -202,13 +326,21 @@ LESSONS = {
     "/plane?count=100&steps=5&data=spiral": Plane(count=100, steps=5, data="spiral"),
     "/train?batches=200&prediction=noise": Training(batches=200, prediction="noise"),
 }
+STILL = {
+    "/noising?t=7&steps=20&way=mix": Noising(t=7, steps=20, way="mix"),
+    "/schedules?steps=30&c=2": Curves(steps=30, c=2.0),
+    "/learning?snapshot=100&noise=4": Learning(snapshot="100", noise=4),
+    "/likelihood?data=moons&steps=20&denoiser=exact": Likelihood(data="moons", steps=20, denoiser="exact"),
+}
+"""Lessons that show no run."""
 
 
-@pytest.mark.parametrize("url", LESSONS)
+@pytest.mark.parametrize("url", [*LESSONS, *STILL])
 def test_every_lesson_shows_the_program_of_its_link_and_copies_it(page, context, server, url):
-    settings = LESSONS[url]
+    settings = (LESSONS | STILL)[url]
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    open_page(page, server + url)
+    page.goto(server + url)
+    wait(page, "d.state === 'finished'")
     page.get_by_role("button", name="Show the code").click()
     page.locator("#program").get_by_text(call(settings)).wait_for()
     assert copied(page) == program(settings).strip()  # the page leaves the end of the last line out
@@ -223,6 +355,34 @@ def test_the_program_follows_the_controls(page, server):
     page.locator("#eta input[type=number]").fill("0.5")
     page.locator("#eta input[type=number]").press("Tab")
     page.locator("#program").get_by_text("posterior(x, x0, now, after, eta=0.5)").wait_for()
+
+
+def test_the_programs_of_the_lessons_without_a_run_follow_their_controls(page, server):
+    def program_holds(text):
+        page.locator("#program").get_by_text(text).wait_for()
+
+    def opened(url):
+        page.goto(server + url)
+        wait(page, "d.state === 'finished'")
+        page.get_by_role("button", name="Show the code").click()
+
+    opened("/noising?t=7&steps=20")
+    page.get_by_role("radio", name="step by step").check()
+    program_holds('Noising(way="chain", t=7, steps=20)')
+    page.locator("#example [aria-checked=true]").focus()
+    page.keyboard.press("ArrowRight")
+    program_holds('Noising(example=4, way="chain", t=7, steps=20)')
+    page.locator("input[type=file]").set_input_files(ROOT / "docs" / "page.png")
+    program_holds("here goes the path of your file")
+    opened("/schedules?steps=30")
+    page.locator(".curve[data-name=sigmoid] button").click()
+    program_holds('Curves(steps=30, schedule="sigmoid")')
+    opened("/learning?snapshot=0")
+    page.get_by_role("radio", name="2,500", exact=True).check()
+    program_holds('Learning(snapshot="2500")')
+    opened("/likelihood?data=moons&denoiser=exact&steps=20")
+    page.get_by_role("radio", name="learned").check()
+    program_holds('Likelihood(data="moons", steps=20)')
 
 
 def test_the_program_fits_a_phone(page, server):

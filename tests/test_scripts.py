@@ -17,11 +17,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+import yaml
+from hub import NAME
+from huggingface_hub import constants
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_data import write_idx
 from test_training import PICTURES, RECIPE, pictures, unet_trainer
 
+import ddpm
 from ddpm.checkpoint import load_network, load_projection, load_tensors, save_network
 from ddpm.data import to_uint8
 from ddpm.networks import UNet, UNetConfig
@@ -454,3 +458,108 @@ def test_the_app_refuses_a_wrong_environment_in_one_sentence(call, monkeypatch, 
     monkeypatch.setenv("DDPM_ENGINE", "ray" if name == "DDPM_REPLICAS" else "local")
     monkeypatch.setenv(name, value)
     assert_refused(call("../app.py"), "app.py: ", *parts)
+
+
+# --- publish.py -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def account(remote, monkeypatch):
+    """The Hub with the token that may write to its repository."""
+    remote.token = "secret"
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    return remote
+
+
+def front_matter(text: str) -> dict:
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def pinned() -> dict[str, str]:
+    return dict(re.findall(r"^(\w+)==(\S+)$", (SCRIPTS.parent / "requirements.txt").read_text(), re.MULTILINE))
+
+
+def test_the_readme_asks_for_the_versions_that_the_requirements_pin():
+    asked = front_matter((SCRIPTS.parent / "README.md").read_text("utf-8"))
+    assert asked["sdk"] == "gradio" and asked["sdk_version"] == pinned()["gradio"]
+    assert (SCRIPTS.parent / asked["app_file"]).is_file() and len(asked["short_description"]) <= 60
+    assert f"FROM python:{asked['python_version']}-slim" in (SCRIPTS.parent / "Dockerfile").read_text()
+    assert f"gradio[mcp]=={pinned()['gradio']}" in (SCRIPTS.parent / "requirements-mcp.txt").read_text()
+
+
+def test_a_space_gets_what_the_app_needs_and_nothing_else(call, account):
+    account.files |= {"ddpm/gone.py": b"", "notes.txt": b"mine"}
+    outcome = call("publish.py", "space", NAME, "--model", "someone/digits", "--yes")
+    assert outcome.status == 0, outcome.err
+    assert account.created == [{"name": "digits", "organization": "someone", "type": "space", "sdk": "gradio"}]
+    assert len(account.commits) == 1
+    top = {path.split("/")[0] for path in account.files}
+    assert top == {"README.md", "LICENSE", "requirements.txt", "app.py", "ddpm", "checkpoints", "docs", "notes.txt"}
+    assert "ddpm/gone.py" not in account.files and not [path for path in account.files if "classifier.s" in path]
+    for path in ("app.py", "ddpm/ui/components/player.js", "checkpoints/mnist.safetensors"):
+        assert account.files[path] == (SCRIPTS.parent / path).read_bytes()
+    asked = front_matter(account.files["README.md"].decode())
+    assert asked["models"] == ["someone/digits"] and asked["thumbnail"].endswith(f"{NAME}/resolve/main/docs/page.png")
+
+
+def test_a_published_network_comes_back_with_its_card_and_its_results(call, account):
+    assert call("publish.py", "model", NAME, SCRIPTS.parent / "checkpoints" / "moons", "--yes").status == 0
+    assert account.files.keys() == {"README.md", "moons.safetensors", "moons.json"}
+    shipped = load_network(SCRIPTS.parent / "checkpoints" / "moons.safetensors").network.state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in ddpm.load(NAME).state_dict().items())
+    card = account.files["README.md"].decode()
+    assert front_matter(card)["license"] == "mit"
+    for part in ("3,072,000 samples", "Made by", "sliced 2-Wasserstein", f'ddpm.load("{NAME}")', "## Licence"):
+        assert part in card
+
+
+def test_a_card_of_several_networks_names_each_and_the_data_sets(call, account):
+    checkpoints = SCRIPTS.parent / "checkpoints"
+    call("publish.py", "model", NAME, checkpoints / "mnist", checkpoints / "moons.safetensors", "--yes")
+    card = account.files["README.md"].decode()
+    assert re.findall("^## (.*)$", card, re.MULTILINE) == ["mnist", "moons", "How to load", "Licence"]
+    assert front_matter(card)["datasets"] == ["ylecun/mnist"] and f'ddpm.load("{NAME}", "mnist")' in card
+
+
+@pytest.mark.parametrize("kind", [("space", NAME), ("model", NAME, SCRIPTS.parent / "checkpoints" / "moons")])
+def test_a_dry_run_lists_files_and_their_sizes_and_asks_the_hub_nothing(call, account, kind):
+    outcome = call("publish.py", *kind, "--dry-run")
+    assert outcome.status == 0 and account.requests == []
+    *files, total = [int(line.split()[0].replace(",", "")) for line in outcome.out.splitlines()]
+    assert sum(files) == total > 600_000
+
+
+@pytest.mark.parametrize("answer", ["", "n", "never"])
+def test_nothing_is_published_without_a_yes(call, account, monkeypatch, answer):
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    assert_refused(call("publish.py", "space", NAME), "Nothing is published")
+    assert account.requests == []
+
+
+def no_token(account, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+
+
+def no_right(account, monkeypatch):
+    account.may_write = False
+
+
+def offline(account, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("fail", "part"), [(no_token, "HF_TOKEN"), (no_right, "may not write"), (offline, "could not be reached")]
+)
+def test_what_keeps_from_publishing_is_one_sentence(call, account, monkeypatch, fail, part):
+    fail(account, monkeypatch)
+    assert_refused(call("publish.py", "space", NAME, "--yes"), part)
+    assert account.commits == []
+
+
+def test_what_is_published_must_be_a_checkpoint_and_a_repository_without_a_revision(call, account, tmp_path):
+    (tmp_path / "cats.safetensors").write_bytes(b"cats")
+    assert_refused(call("publish.py", "model", NAME, tmp_path / "cats", "--yes"), "cats.safetensors", "not a ddpm")
+    assert_refused(call("publish.py", "model", NAME, tmp_path / "dogs", "--yes"), "no checkpoint", "dogs.safetensors")
+    assert_refused(call("publish.py", "space", "digits", "--yes"), "'digits'", "USER/NAME")
+    assert_refused(call("publish.py", "space", f"{NAME}@v1", "--yes"), "without a revision")

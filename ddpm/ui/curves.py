@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import torch
+from PIL import Image
 
-from ddpm.curves import MOST_HANDLES, Curves, bendable, look, table_through
+from ddpm.curves import MOST_HANDLES, NAMES, QUANTITIES, SETTINGS, Curves, bendable, look, table_through
+from ddpm.data import to_uint8
 from ddpm.engine import Engine
+from ddpm.plots import tile
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import MOST_TEXT, TABLE, decode_betas, encode_betas
 from ddpm.ui.components.curves import pack, screen, start
@@ -20,14 +24,20 @@ from ddpm.ui.lesson import (
     DRAW_SEED,
     QUIET,
     STREAMING,
+    endpoint,
     follow_schedule,
     given,
+    last,
     open_with_link,
     schedule,
     schedule_moved,
+    show_code,
     slider,
     stream,
+    streamed,
     to_settings,
+    told,
+    unseen,
 )
 
 INTRODUCTION = """
@@ -108,6 +118,29 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
             async for message in messages:
                 yield message
 
+    def curves(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        """Streams what the page's screen gets of all schedules. A setting that is not allowed is corrected, and a note says so.
+
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "compared", "end". The payload of
+        "compared" is six schedules in the order of its "left": ᾱ, 1 - ᾱ, √ᾱ, β and λ at its "steps", as float32; then
+        the picture at its "stripSteps" as bytes.
+        """
+        return messages_of(*Curves.from_query(query), request.session_hash)
+
+    async def compare_schedules(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
+        """Compares all noise schedules of diffusion models at the same number of steps T.
+
+        Gives one PNG, two pixels to the pixel, with a row a schedule: a picture at eight levels, the last at T. And an
+        object with the settings used, the query of the page's link to the same, notes, the steps t from data to noise,
+        and by the name of the schedule alpha_bar, one_minus_alpha_bar, sqrt_alpha_bar, beta and log_snr there.
+        """
+        asked, notes = Curves.from_query(query)
+        found = await last(engine, look(asked))
+        pictures = to_uint8(torch.from_numpy(found.pictures)).flatten(0, 1).numpy()
+        schedules = {name: dict(zip(QUANTITIES, rows.tolist())) for name, rows in zip(NAMES, found.values)}
+        told_of = told(asked, notes, steps=found.steps, schedules=schedules)
+        return tile(pictures, 2, across=len(found.strip_steps)), told_of
+
     def bend(values: Mapping[gr.components.Component, Any]) -> tuple[str, str]:
         curves, _ = Curves.from_query(given(names, [values[control] for control in inputs]))
         return bendable(curves), TABLE
@@ -158,6 +191,12 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
         chosen.then(show, set(inputs), **streaming)
     controls["model"].change(lambda model: gr.HTML(sheet=model), controls["model"], controls["example"], **QUIET)
     follow_schedule(controls)
+    show_code(controls, Curves.from_query)
+    about = "The number of the example, which is of class number modulo 10."
+    typed = {**controls, "example": unseen(Curves.example, "Example", about)}
+    outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
+    streamed(curves, "curves", typed, shown, SETTINGS)
+    endpoint(compare_schedules, "compare_schedules", typed, outputs, SETTINGS)
 
 
 def shortened(table: str) -> str:

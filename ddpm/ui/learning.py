@@ -8,11 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import torch
+from PIL import Image
 
+from ddpm.data import to_uint8
 from ddpm.engine import Engine
 from ddpm.learning import SETTINGS, Learning, Snapshots, samplers, samples, step
+from ddpm.plots import tile
 from ddpm.ui.components import learning as packing
-from ddpm.ui.lesson import DICE, DRAW_SEED, STREAMING, given, open_with_link, stream
+from ddpm.ui.lesson import (
+    DICE,
+    DRAW_SEED,
+    STREAMING,
+    endpoint,
+    given,
+    last,
+    open_with_link,
+    show_code,
+    stream,
+    streamed,
+    told,
+)
 
 INTRODUCTION = """
 # How the network learns
@@ -96,11 +112,40 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
                 yield message
 
     async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        asked, notes = Learning.from_query(dict(request.query_params))
+        async with aclosing(learning(dict(request.query_params), request)) as messages:
+            async for message in messages:
+                yield message
+
+    async def learning(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        """Streams what the page's screen gets of a step of training, then of samples. A setting that is not allowed is corrected, and a note says so.
+
+        Gives messages "header|payload" of a JSON object and base64: kind "start"; "step", whose payload is rows of eight
+        pictures as bytes: x0, noise / 3, x / 3, then of each network the predicted noise / 3 and its error; "end". Then
+        "start"; "samples" at each step, with a row of pictures for every network that is kept, as bytes; "end".
+        """
+        asked, notes = Learning.from_query(query)
         for part in (steps_of(asked, notes, request.session_hash), samples_of(asked, request.session_hash)):
             async with aclosing(part) as messages:
                 async for message in messages:
                     yield message
+
+    async def learn_step(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
+        """Takes one step of training a diffusion model on digits, with a network as it was, and draws with those kept.
+
+        Gives one PNG, four pixels to the pixel, with what each kept network draws from the same noise, a row each: the
+        U-Net from no training to its end, last the two convolutions at their end. And an object with the settings used,
+        the query of the page's link to the same, notes, t and the digit of each picture of the step, the mean squared
+        errors of both networks on it, the loss of the U-Net, the length of its gradient, and the loss after the step.
+        """
+        asked, notes = Learning.from_query(query)
+        (batch, answers, descent), drawn = (
+            await last(engine, step(asked, trained)),
+            await last(engine, samples(asked, asked_to_sample)),
+        )
+        pictures = to_uint8(torch.from_numpy(drawn.x)).flatten(0, 1).numpy()
+        errors = {answer.name: answer.error.tolist() for answer in answers}
+        about = {"t": batch.t.tolist(), "digits": batch.label.tolist(), "errors": errors, **descent._asdict()}
+        return tile(pictures, 4, across=drawn.x.shape[1]), told(asked, notes, **about)
 
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="presets"):
@@ -150,6 +195,10 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
             **following,
         )
         chosen.then(learn, set(inputs), **streaming)
+    show_code(controls, Learning.from_query)
+    outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
+    streamed(learning, "learn", controls, shown, SETTINGS)
+    endpoint(learn_step, "learn_step", controls, outputs, SETTINGS)
 
 
 def _values(asked: Learning) -> list[object]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import gradio as gr
 
 from ddpm.engine import Engine, Place
 from ddpm.program import program
 from ddpm.schedule import Schedule, alpha_bar, grid
-from ddpm.settings import TABLE, Scheduled, Settings, parameters
+from ddpm.settings import TABLE, Scheduled, Setting, Settings, parameters
 from ddpm.ui.components.shared import end, waiting
 from ddpm.ui.experiments import Experiment
 
@@ -46,13 +50,16 @@ SAMPLER_NAMES = {
 }
 """What the page calls each sampler."""
 
+FAILED = "The computation failed on the server; please try again."
+
 NO_ETA = "η belongs to the sampler DDIM … DDPM; the one chosen has none."
 
 DICE = Path(__file__).parent / "components" / "dice.svg"
 
 _SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
   event.preventDefault();  // the page's base address would make it another page
-  document.querySelector("#settings").scrollIntoView({ behavior: "smooth" });
+  const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  document.querySelector("#settings").scrollIntoView({ behavior: still ? "auto" : "smooth" });
 });"""
 
 _jobs = itertools.count()
@@ -108,6 +115,8 @@ def connect(
     def values(settings: Settings) -> list[object]:
         return [getattr(settings, name) for name in names]
 
+    settings, _ = read({})
+    documented(run, api_name, controls, settings.allowed(asdict(settings)))
     pressed.generate.click(run, inputs, **streaming, api_name=api_name)
     drawn = pressed.dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
     drawn.then(run, inputs, **streaming, api_visibility="private")
@@ -296,6 +305,117 @@ def given(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     return {name: "" if value is None else value for name, value in zip(names, values)}
 
 
+# --- for programs -----------------------------------------------------------------------------------------------------
+
+
+def documented(
+    run: Callable, api_name: str, controls: Mapping[str, gr.components.Component], allowed: Mapping[str, Setting]
+) -> None:
+    """Gives the handler ``run`` of a stream the name and the docstring that the page of the API shows.
+
+    The docstring says of each argument what the page says of its control, and what it may be.
+    """
+    run.__name__, run.__doc__ = api_name, _docstring(run.__doc__, controls, allowed)
+    run._mcp_type = "stream"  # no tool for a language model, which would be given the last message alone
+
+
+def endpoint(
+    answer: Callable[[dict[str, Any], gr.Request], Awaitable[Any]],
+    api_name: str,
+    controls: Mapping[str, gr.components.Component],
+    outputs: Sequence[gr.components.Component],
+    allowed: Mapping[str, Setting],
+) -> None:
+    """Adds an endpoint without a control: ``answer`` takes the values of ``controls`` and gives those of ``outputs``.
+
+    Its docstring, completed as a stream's is, describes the endpoint and the tool of MCP clients.
+    """
+
+    async def handler(*values: Any) -> Any:
+        *values, request = values
+        return await answer(given(list(controls), values), request)
+
+    handler.__name__, handler.__doc__ = api_name, _docstring(answer.__doc__, controls, allowed)
+    _offer(handler, api_name, controls, list(outputs))
+
+
+def streamed(
+    messages: Callable[[dict[str, Any], gr.Request], AsyncIterator[str]],
+    api_name: str,
+    controls: Mapping[str, gr.components.Component],
+    screen: gr.HTML,
+    allowed: Mapping[str, Setting],
+) -> None:
+    """As ``endpoint``, of the ``messages`` that the page's ``screen`` gets, for a lesson that starts without a button."""
+
+    async def handler(*values: Any) -> AsyncIterator[str]:
+        *values, request = values
+        async with aclosing(messages(given(list(controls), values), request)) as each:
+            async for message in each:
+                yield message
+
+    handler.__doc__ = messages.__doc__
+    documented(handler, api_name, controls, allowed)
+    _offer(handler, api_name, controls, screen)
+
+
+def unseen(value: str | int, label: str, info: str) -> gr.components.Component:
+    """A control for programs alone, in the place of one that takes a mouse."""
+    if isinstance(value, int):
+        return gr.Number(value, precision=0, label=label, info=info, visible=False)
+    return gr.Textbox(value, label=label, info=info, visible=False)
+
+
+def _offer(
+    handler: Callable,
+    api_name: str,
+    controls: Mapping[str, gr.components.Component],
+    outputs: gr.components.Component | list[gr.components.Component],
+) -> None:
+    """Adds the endpoint ``handler``, which takes the values of ``controls`` and the request."""
+    own = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in (*controls, "request")]
+    handler.__signature__, handler.__annotations__ = Signature(own), {"request": gr.Request}
+    gr.Button(visible=False).click(
+        handler,
+        list(controls.values()),
+        outputs,
+        show_progress="hidden",
+        concurrency_limit=None,
+        concurrency_id=STREAMING["concurrency_id"],
+        api_name=api_name,
+    )
+
+
+def _docstring(
+    text: str | None, controls: Mapping[str, gr.components.Component], allowed: Mapping[str, Setting]
+) -> str:
+    def about(name: str) -> str:
+        return f"{getattr(controls[name], 'info', None) or ''} It {allowed[name].problem(None)}.".strip()
+
+    return "\n".join([text or "", "Args:", *(f"{name}: {about(name)}" for name in controls)])
+
+
+async def last(engine: Engine, steps: Iterator[Any | None]) -> Any:
+    """The last frame of a job that nobody watches. Raises gr.Error if the computation failed."""
+    job, frame = engine.submit(steps, f"run {next(_jobs)}"), None
+    try:
+        while (shown := await job.next()) is not None:
+            frame = shown
+        return frame
+    except RuntimeError as error:
+        raise gr.Error(FAILED, print_exception=False) from error
+    finally:
+        engine.drop(job)
+
+
+def told(settings: Settings, notes: Sequence[str], **measures: Any) -> dict[str, Any]:
+    """What a program is told of a run: its settings, the query of its link, notes for people, and ``measures``."""
+    return {"settings": asdict(settings), "link": f"?{urlencode(settings.query())}", "notes": list(notes), **measures}
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
 async def stream(
     engine: Engine,
     steps: Iterator[Any | None],
@@ -312,6 +432,6 @@ async def stream(
             yield waiting(shown, number) if isinstance(shown, Place) else pack(shown, number)
         yield end(number)
     except RuntimeError:
-        yield end(number, "The computation failed on the server; please try again.")
+        yield end(number, FAILED)
     finally:
         engine.drop(job)

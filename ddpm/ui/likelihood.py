@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ddpm.engine import Engine
-from ddpm.likelihood import ALL, ONE, SETTINGS, Likelihood, estimates
+from ddpm.likelihood import ALL, ONE, SETTINGS, Likelihood, estimates, strata
 from ddpm.process import Network
 from ddpm.run import MODELS
 from ddpm.ui.components.likelihood import frame, screen, start
@@ -21,15 +21,21 @@ from ddpm.ui.lesson import (
     QUIET,
     STREAMING,
     dropdown,
+    endpoint,
     follow_schedule,
     given,
+    last,
     moved_by,
     open_with_link,
     schedule,
     schedule_moved,
+    show_code,
     slider,
     stream,
+    streamed,
     to_settings,
+    told,
+    unseen,
 )
 
 INTRODUCTION = """
@@ -126,6 +132,37 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
             async for message in messages:
                 yield message
 
+    def bounds(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        """Streams estimates of the bound as the page's screen gets them. A setting that is not allowed is corrected, and a note says so.
+
+        Gives messages "header|payload" of a JSON object and base64: kind "start", with the ranges of t; "estimate", one
+        after another, each with the terms of the bound and their standard errors, in bits per dimension, and as payload
+        the mean term of each range and its error as float32; "end".
+        """
+        return messages_of(*Likelihood.from_query(query), request.session_hash)
+
+    async def estimate_bound(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        """Estimates how likely a diffusion model holds pictures or points: the variational bound, term by term.
+
+        Gives an object with the settings used, the query of the page's link to the same, notes, and in bits per
+        dimension: prior (L_T), matching (the sum of L_t-1), reconstruction (L_0), their total, and the exact value
+        where it is known, each with its standard error; of each of the ranges of t its first and last t, the mean of one
+        term and its standard error; and the evaluations of the network and the seconds that this took.
+        """
+        asked, notes = Likelihood.from_query(query)
+        found = await last(engine, estimates(asked, networks[asked.data]))
+        parts = {name: getattr(found, name) for name in ("prior", "matching", "reconstruction", "total", "exact")}
+        return told(
+            asked,
+            notes + _advice(asked),
+            **{name: part and part._asdict() for name, part in parts.items()},
+            ranges=[list(each) for each in strata(asked.steps)],
+            terms=found.terms.tolist(),
+            errors=found.errors.tolist(),
+            evaluations=found.evaluations,
+            seconds=round(found.seconds, 3),
+        )
+
     def stop(request: gr.Request) -> None:
         engine.stop(request.session_hash)
 
@@ -174,6 +211,11 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         **QUIET,
     )
     follow_schedule(controls)
+    show_code(controls, Likelihood.from_query)
+    about = "Of one: the number of the picture, which is of class number modulo 10."
+    typed = {**controls, "example": unseen(Likelihood.example, "Example", about)}
+    streamed(bounds, "bound", typed, shown, SETTINGS)
+    endpoint(estimate_bound, "estimate_bound", typed, [gr.JSON(label="Run", visible=False)], SETTINGS)
 
 
 def _values(asked: Likelihood) -> list[object]:

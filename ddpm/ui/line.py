@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
+from typing import Any
 
 import gradio as gr
 from torch import nn
@@ -20,13 +21,16 @@ from ddpm.ui.lesson import (
     buttons,
     connect,
     dropdown,
+    endpoint,
     follow_schedule,
     given,
+    last,
     moved_by,
     schedule,
     schedule_moved,
     slider,
     stream,
+    told,
 )
 
 INTRODUCTION = """
@@ -80,7 +84,12 @@ def lesson(engine: Engine, network: nn.Module) -> None:
         seed: int,
         request: gr.Request,
     ) -> AsyncIterator[str]:
-        """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
+
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
+        frame's payload is little-endian: x0 on 401 points from -12 to 12 as float32, learned, then exact; how many
+        samples lie in each of 240 bins from -12 to 12 as uint16; the first 100 samples as int16, 1024 to the unit.
+        """
         values = (
             mean1,
             mean2,
@@ -115,6 +124,24 @@ def lesson(engine: Engine, network: nn.Module) -> None:
             async for message in messages:
                 yield message
 
+    async def generate_line(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        """Samples numbers from a mixture of two Gaussians with a diffusion model, and answers once the run is over.
+
+        Gives an object with the settings used, the query of the page's link to the same run, notes, seconds computed,
+        how many samples lie in each of 240 bins from -12 to 12 (counts), the first 100 samples, and the weight,
+        mean and standard deviation of the samples near each mode (modes; null where there are none).
+        """
+        line, notes = Line.from_query(query)
+        end = await last(engine, frames(line, network))
+        return told(
+            line,
+            [*notes, *_advice(line)],
+            counts=end.counts.astype(int).tolist(),
+            samples=end.paths.tolist(),
+            modes=[mode and mode._asdict() for mode in end.modes],
+            seconds=round(end.seconds, 3),
+        )
+
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         with gr.Column(min_width=260):
@@ -135,6 +162,7 @@ def lesson(engine: Engine, network: nn.Module) -> None:
     inputs = list(controls.values())
     streaming = {"outputs": screen, **STREAMING}
     connect(engine, pressed, controls, screen, sample, open_link, Line.from_query, "sample")
+    endpoint(generate_line, "generate_line", controls, [gr.JSON(label="Run", visible=False)], SETTINGS)
     for name, (_, layers) in _FIGURES.items():
         script = f"() => {{ window.ddpm.choose({layers!r}); return []; }}"
         shown = figures[name].click(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -10,27 +11,36 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ddpm.engine import Engine
 from ddpm.noising import DRAWN, EXAMPLE, UPLOADED, Noising, look, moment
 from ddpm.picture import PictureError, encode, from_file
+from ddpm.plots import tile
 from ddpm.process import Network
-from ddpm.ui.components.noising import pack, screen, start
+from ddpm.ui.components.noising import errors, pack, row, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.components.sketch import sketch
+from ddpm.ui.guard import discard
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
     QUIET,
     STREAMING,
+    endpoint,
     follow_schedule,
     given,
+    last,
     open_with_link,
     schedule,
     schedule_moved,
+    show_code,
     slider,
     stream,
+    streamed,
     to_settings,
+    told,
+    unseen,
 )
 
 INTRODUCTION = """
@@ -68,6 +78,10 @@ _WAYS = {
     "mixing, Gaussian noise": "mix",
     "mixing, uniform noise": "mix-uniform",
 }
+
+
+SCALE = 4
+"""Pixels to the pixel in the pictures that programs get."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,35 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         async with aclosing(messages_of(*read, request.session_hash, True)) as messages:
             async for message in messages:
                 yield message
+
+    def noise(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        """Streams what the page's screen gets of a noised picture. A setting that is not allowed is corrected, and a note says so.
+
+        Gives messages "header|payload" of a JSON object and base64: kind "start"; "strip", the picture at eight levels
+        as bytes; "moment", step t: the density of the pixel values in 64 bins from -4 to 4 as float32, then x0, noise / 3,
+        x, the predicted noise / 3 and x0 as bytes; "measured", many draws of the four ways, as float32: the factors on x0,
+        the variances, both their errors, what both should be, each ways × steps; "end".
+        """
+        return messages_of(*Noising.from_query(query), request.session_hash, True)
+
+    async def noise_picture(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
+        """Noises a small picture up to step t, and has a diffusion model say what is noise in it and what is not.
+
+        Gives one PNG of five pictures, four pixels to the pixel: x0, the noise, x, the predicted noise, the predicted x0
+        (noise / 3); and an object with the settings used, the query of the page's link to the same, notes, the log
+        signal-to-noise ratio of x (null if no signal is left), x = signal · x0 + std · noise, and the root mean square
+        of the errors of both predictions.
+        """
+        noising, notes = Noising.from_query(query)
+        found = await last(engine, moment(noising, networks[noising.model]))
+        return tile(row(found), SCALE, across=5), told(
+            noising,
+            [*notes, *_advice(noising)],
+            log_snr=found.log_snr if math.isfinite(found.log_snr) else None,
+            signal=found.signal,
+            std=found.std,
+            errors=errors(found),
+        )
 
     def values_of(noising: Noising) -> list[object]:
         updates = {
@@ -187,6 +230,12 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         **QUIET,
     )
     follow_schedule(controls)
+    show_code(controls, Noising.from_query)
+    typed = {**controls, **_typed()}
+    shared = Noising.allowed({})
+    outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
+    streamed(noise, "noise", typed, shown, shared)
+    endpoint(noise_picture, "noise_picture", typed, outputs, shared)
 
 
 async def take(path: str) -> tuple[str, str]:
@@ -196,7 +245,7 @@ async def take(path: str) -> tuple[str, str]:
     except PictureError as error:
         raise gr.Error(str(error), print_exception=False, title="Not this file") from error
     finally:
-        Path(path).unlink(missing_ok=True)
+        discard(Path(path))
 
 
 def _clicked(event: gr.EventData) -> int:
@@ -217,6 +266,15 @@ def _advice(noising: Noising) -> list[str]:
     if noising.inverted:
         notes.append("Your picture is bright at its edge, so it is shown inverted: the network knows white on black.")
     return notes
+
+
+def _typed() -> dict[str, gr.components.Component]:
+    """How programs give the pictures."""
+    return {
+        "example": unseen(Noising.example, "Example", "The number of the example, which is of class number modulo 10."),
+        "drawing": unseen("", "Drawing", "For the picture drawn: rows from the top, black 0 to white 15."),
+        "upload": unseen("", "Upload", "For the picture uploaded: rows from the top, red, then green, then blue."),
+    }
 
 
 def _time() -> gr.Slider:

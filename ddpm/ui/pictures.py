@@ -8,9 +8,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import gradio as gr
+import torch
+from PIL import Image
 
-from ddpm.data import Projection
+from ddpm.data import Projection, to_uint8
 from ddpm.engine import Engine, frames
+from ddpm.plots import tile
 from ddpm.process import Network
 from ddpm.run import ANY, EACH, MODELS, Run
 from ddpm.ui.components.player import frame, player, start
@@ -20,12 +23,15 @@ from ddpm.ui.lesson import (
     buttons,
     connect,
     dropdown,
+    endpoint,
     follow_schedule,
     given,
+    last,
     left_over,
     schedule,
     slider,
     stream,
+    told,
 )
 
 
@@ -36,7 +42,12 @@ class Texts:
     introduction: str
     label: str
     info: str
+    endpoint: str
 
+
+_GIVES = """
+Gives the pictures as one PNG, four pixels to the pixel, and an object with the settings used, the query of the page's link
+to the same run, notes, labels and seconds computed."""
 
 TEXTS = {
     "mnist": Texts(
@@ -47,6 +58,7 @@ and asks again: T times, until no noise is left. Nothing is prepared: what you s
 """,
         "Digit",
         "Which digit the network is asked for.",
+        f"Draws handwritten digits with a diffusion model trained on MNIST, and answers once they are finished.\n{_GIVES}",
     ),
     "cifar10": Texts(
         """
@@ -57,8 +69,12 @@ photograph four times only: it knows colours and scenes, but seldom the object.
 """,
         "Object",
         "Which kind of object the network is asked for.",
+        f"Paints small colour pictures with a diffusion model trained on CIFAR-10, and answers once they are finished.\n{_GIVES}",
     ),
 }
+
+SCALE = 4
+"""Pixels to the pixel in the pictures that programs get."""
 
 MOST_ROWS = 25_000
 """How many times one run on the page may ask the network about a picture: 25 pictures at T = 1000, without guidance."""
@@ -101,7 +117,13 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
         seed: int,
         request: gr.Request,
     ) -> AsyncIterator[str]:
-        """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
+
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
+        frame's payload is little-endian: x, what the header says the network "predicts" ("x0" or the "noise"), and what
+        the step adds to its mean, if anything, as int16 times the header's "scales", count × C × H × W each; then x and
+        x0 projected on the page's plane as float32, count × 2 each.
+        """
         values = (label, count, steps, schedule, s, p, reach, c, table, sampler, eta, guidance, seed)
         async with aclosing(messages_of(*read(given(_NAMES, values)), request.session_hash)) as messages:
             async for message in messages:
@@ -111,6 +133,14 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
         async with aclosing(messages_of(*read(dict(request.query_params)), request.session_hash)) as messages:
             async for message in messages:
                 yield message
+
+    async def generate(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
+        run, notes = read(query)
+        end = await last(engine, frames(run, network))
+        picture = tile(to_uint8(torch.from_numpy(end.x)).numpy(), SCALE)
+        names = [*MODELS[model], "no label"]
+        labels = [names[label] for label in run.labels]
+        return picture, told(run, [*notes, *_advice(run)], labels=labels, seconds=round(end.seconds, 3))
 
     gr.Markdown(texts.introduction)
     with gr.Row(elem_id="ask"):
@@ -124,6 +154,9 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
 
     controls = {name: controls[name] for name in _NAMES}
     connect(engine, pressed, controls, screen, denoise, open_link, read, f"denoise_{model}")
+    generate.__doc__ = texts.endpoint
+    outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
+    endpoint(generate, f"generate_{model}", controls, outputs, Run.allowed({"model": model}))
     follow_schedule(controls)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import gradio as gr
 from torch import nn
 
 from ddpm.engine import Engine
 from ddpm.live import Trained
-from ddpm.plane import DRAWN, MINE, SETTINGS, Plane, frames, sketch
+from ddpm.plane import DRAWN, MINE, SETTINGS, Frame, Plane, frames, sketch
 from ddpm.scaling import AS_IT_IS
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
@@ -24,15 +25,18 @@ from ddpm.ui.lesson import (
     buttons,
     connect,
     dropdown,
+    endpoint,
     experiments,
     follow_schedule,
     given,
+    last,
     left_over,
     moved_by,
     schedule,
     schedule_moved,
     slider,
     stream,
+    told,
 )
 
 INTRODUCTION = """
@@ -72,13 +76,19 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
     ``mine_of`` gives the visitor's own network, if there is one.
     """
 
-    def messages_of(plane: Plane, notes: list[str], request: gr.Request, particles: bool = True) -> AsyncIterator[str]:
+    def job_of(
+        plane: Plane, notes: list[str], request: gr.Request, particles: bool = True
+    ) -> tuple[Plane, list[str], nn.Module | None, Iterator[Frame | None]]:
+        """The run with the network that there is, the notes on it, that network, and its steps."""
         mine = mine_of(request) if plane.denoiser == MINE else None
         if plane.denoiser == MINE and not mine:
             plane, notes = replace(plane, denoiser="learned"), [*notes, _NOT_YET]
         network, scaling = (mine.network, mine.scaling) if mine else (networks.get(plane.data), AS_IT_IS)
-        steps, data = frames(plane, network, particles, scaling), sketch(plane).numpy()
-        notes = notes + _advice(plane, mine)
+        return plane, notes + _advice(plane, mine), network, frames(plane, network, particles, scaling)
+
+    def messages_of(plane: Plane, notes: list[str], request: gr.Request, particles: bool = True) -> AsyncIterator[str]:
+        plane, notes, network, steps = job_of(plane, notes, request, particles)
+        data = sketch(plane).numpy()
 
         def opening(job: int) -> str:
             return start(plane, job, notes, particles, data, network is not None)
@@ -103,7 +113,13 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
         seed: int,
         request: gr.Request,
     ) -> AsyncIterator[str]:
-        """Streams the run as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
+
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
+        frame's payload is little-endian: the particles as int16, 4096 to the unit, count × 2; x0 on the arrows'
+        20 × 20 points as float32, learned, if there is a network, then exact, 400 × 2 each; the density on
+        100 × 100 points as a byte each.
+        """
         values = (data, points, direction, denoiser, count, steps, schedule, s, p, reach, c, table, sampler, eta, seed)
         plane, notes = Plane.from_query(given(_NAMES, values))
         async with aclosing(messages_of(plane, notes, request)) as messages:
@@ -120,6 +136,20 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
         async with aclosing(messages_of(*Plane.from_query(request.query_params), request)) as messages:
             async for message in messages:
                 yield message
+
+    async def generate_plane(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        """Sends particles from noise to a data set in the plane with a diffusion model, and answers once the run is over.
+
+        Gives an object with the settings used, the query of the page's link to the same run, notes, seconds computed,
+        the particles (count × 2), their sliced Wasserstein distance to held-out data, and the floor: what fresh
+        data would have in their place.
+        """
+        plane, notes, _, steps = job_of(*Plane.from_query(query), request)
+        end = await last(engine, steps)
+        particles = end.x.round(4).tolist()
+        return told(
+            plane, notes, particles=particles, distance=end.distance, floor=end.floor, seconds=round(end.seconds, 3)
+        )
 
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
@@ -144,6 +174,7 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
     inputs = list(controls.values())
     streaming = {"outputs": screen, **STREAMING}
     connect(engine, pressed, controls, screen, flow, open_link, Plane.from_query, "flow")
+    endpoint(generate_plane, "generate_plane", controls, [gr.JSON(label="Run", visible=False)], SETTINGS)
     offered.connect(controls, screen, flow)
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [*schedule_moved(controls), controls["data"].select, controls["points"].input]

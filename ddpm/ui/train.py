@@ -39,7 +39,22 @@ from ddpm.scaling import Scaling
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.train import COOKIE, file, frame, note, player, start
 from ddpm.ui.experiments import TRAINING as EXPERIMENTS
-from ddpm.ui.lesson import QUIET, STREAMING, dropdown, experiments, given, show_code, slider, stream, write_address
+from ddpm.ui.guard import discard
+from ddpm.ui.lesson import (
+    QUIET,
+    STREAMING,
+    documented,
+    dropdown,
+    endpoint,
+    experiments,
+    given,
+    last,
+    show_code,
+    slider,
+    stream,
+    told,
+    write_address,
+)
 from ddpm.ui.plane import DATA
 
 INTRODUCTION = f"""
@@ -92,8 +107,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
         ticket = visits.turns.enter()
 
         def job() -> Iterator[Frame | Waiting | str | None]:
-            yield from visits.turns.wait(ticket)
-            yield from visit.train(None if goes_on else training)
+            yield from _in_turn(visits, ticket, visit.train(None if goes_on else training))
             if not visit.budget.left:
                 yield _SPENT
 
@@ -108,13 +122,39 @@ def lesson(engine: Engine, visits: Visits) -> None:
     async def train(
         data: str, points: str, prediction: str, scaling: str, batches: int, shown_steps: int, request: gr.Request
     ) -> AsyncIterator[str]:
-        """Streams the training as the player's messages; a setting that is not allowed is corrected, and the page says so."""
+        """Streams a training as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
+
+        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" with the losses each time the
+        network is looked at, "note", "end". A frame's payload is little-endian: x0 on the arrows' 20 × 20 points at
+        three levels as float32, 3 × 400 × 2; then 500 generated particles as int16, 4096 to the unit.
+        """
         values = (data, points, prediction, scaling, batches, shown_steps)
         training, notes = Training.from_query(given(_NAMES, values))
         notes = notes + ([_NOISE] if training.prediction == "noise" else [])
         async with aclosing(learn(visits.of(visitor(request)), training, notes)) as messages:
             async for message in messages:
                 yield message
+
+    async def train_network(query: dict[str, Any], request: gr.Request) -> tuple[str, dict[str, Any]]:
+        """Trains a small network on data in the plane for up to a minute of computation, and answers once it is trained.
+
+        Gives the network as a safetensors file, and
+        an object with the settings used, the query of the page's link to them, notes, the batches that it was
+        trained on, its loss on held-out data, the sliced Wasserstein distance of what it generates to held-out
+        data, and the floor: what fresh data would have.
+        """
+        training, notes = Training.from_query(query)
+        visit, ticket = visits.of(visitor(request)), visits.turns.enter()
+        try:
+            end = await last(engine, _in_turn(visits, ticket, visit.train(training)))
+        finally:
+            visits.turns.leave(ticket)
+        if not isinstance(end, Frame):
+            raise gr.Error(_SPENT, print_exception=False)
+        name = f"{end.trained.plane.data}.safetensors"
+        path = gr.processing_utils.save_bytes_to_cache(to_file(end.trained), name, outputs[0].GRADIO_CACHE)
+        measures = {"held_out_loss": end.held_out, "distance": end.distance, "floor": end.floor}
+        return path, told(training, notes, batches=end.trained.batches, **measures)
 
     async def go_on(request: gr.Request) -> AsyncIterator[str]:
         visit = visits.of(visitor(request))
@@ -159,7 +199,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
             gr.Warning(str(error))
             return
         finally:
-            Path(path).unlink(missing_ok=True)
+            discard(Path(path))
         async with aclosing(show(visit, ["This is the network that you have loaded."])) as messages:
             async for message in messages:
                 yield message
@@ -211,6 +251,9 @@ def lesson(engine: Engine, visits: Visits) -> None:
 
     controls = {name: controls[name] for name in _NAMES}
     inputs = list(controls.values())
+    outputs = [gr.File(label="Network", visible=False), gr.JSON(label="Run", visible=False)]
+    documented(train, "train", controls, SETTINGS)
+    endpoint(train_network, "train_network", controls, outputs, SETTINGS)
     streaming = {"outputs": screen, **STREAMING}
     begin.click(train, inputs, **streaming, api_name="train")
     offered.connect(controls, screen, train)
@@ -226,6 +269,12 @@ def lesson(engine: Engine, visits: Visits) -> None:
     page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
     page.load(come_back, None, **streaming, api_visibility="private")
     show_code(controls, Training.from_query)
+
+
+def _in_turn(visits: Visits, ticket: object, steps: Iterator[Frame | None]) -> Iterator[Frame | Waiting | None]:
+    """``steps`` once it is the ticket's turn."""
+    yield from visits.turns.wait(ticket)
+    yield from steps
 
 
 def _owner(visit: Visit) -> str:

@@ -10,6 +10,8 @@ const layer = Object.fromEntries(layers.map((control) => [control.name, control]
 let run = null, frames = [], ended = null; // the run's header, its frames, its end
 let position = 0, playing = false, lastTick = 0, ticking = false, stale = false, settling = 0;
 let hold = null; // the position at which a run is to stand still while its frames arrive
+let patient = false; // whether it stands at its first frame until the last is there, for who wants no motion
+const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 
 // --- messages ----------------------------------------------------------------------------------------------------
 
@@ -33,24 +35,21 @@ function open(header, bytes) {
   unrest();
   clearTimeout(settling);
   run = header;
-  [frames, ended, position, playing, lastTick, hold] = [[], null, 0, true, 0, null];
+  [frames, ended, position, playing, lastTick, hold, patient] = [[], null, 0, !calm.matches, 0, null, calm.matches];
   slider.max = run.frames - 1;
   notify(run.notes);
   writeAddress(run.query);
   $(".hint").hidden = true;
-  if ($(".json")) offerSettings();
+  offerSettings();
   [playButton, $(".back"), $(".forward"), slider].forEach((control) => { control.disabled = false; });
   begin(bytes, stood);
-}
-
-function offerSettings() {
-  $(".json").hidden = false;
-  $(".json").href = `data:application/json,${encodeURIComponent(JSON.stringify(run.run, null, 2))}`;
 }
 
 function close(header) {
   ended = header;
   if (header.problem) notify([...run.notes, header.problem]);
+  if (patient && hold === null) position = Math.max(frames.length - 1, 0);
+  patient = false;
   if (!playing) rest();
 }
 
@@ -122,7 +121,7 @@ function advance(now) {
 function setPlaying(value) {
   if (value && ended && position >= frames.length - 1) position = 0;
   clearTimeout(settling);
-  hold = null;
+  [hold, patient] = [null, false];
   playing = value;
   lastTick = performance.now();
   if (!playing) rest(); else unrest();
@@ -132,7 +131,7 @@ function setPlaying(value) {
 function moveTo(target) {
   if (!frames.length) return;
   unrest();
-  [playing, hold] = [false, null];
+  [playing, hold, patient] = [false, null, false];
   position = Math.min(Math.max(target, 0), frames.length - 1);
   clearTimeout(settling);
   settling = setTimeout(() => setPlaying(false), 250); // moving goes on while the plots would still be filled
@@ -154,10 +153,18 @@ function draw() {
   $(".step").textContent = step;
   $(".level").textContent = level;
   slider.setAttribute("aria-valuetext", step);
+  tell(state, step, level);
   slider.value = position;
   $(".loaded").style.width = `${(100 * Math.max(frames.length - 1, 0)) / Math.max(slider.max, 1)}%`;
   paint(frame);
   plots.forEach((one) => one.draw());
+}
+
+// What the animation shows, for who hears the page: once while it moves, and where it stands when it stands still.
+function tell(state, step, level) {
+  const { shows } = player.dataset;
+  const sentence = playing ? `Playing: ${shows}.` : patient ? "Computing." : `The run is ${state}. Shown are, at ${step}, ${shows}: ${level}.`;
+  if ($(".heard").textContent !== sentence) $(".heard").textContent = sentence;
 }
 
 function progress(state) {
@@ -195,9 +202,10 @@ slider.addEventListener("input", () => moveTo(Number(slider.value)));
 window.addEventListener("resize", () => { if (run) refresh(); });
 player.addEventListener("keydown", (event) => {
   const tag = event.target.tagName, keys = {
-    " ": ["BUTTON", "INPUT", "SELECT"].includes(tag) ? null : () => setPlaying(!playing),
+    " ": ["A", "BUTTON", "INPUT", "SELECT", "SUMMARY"].includes(tag) ? null : () => setPlaying(!playing),
     ArrowLeft: ["INPUT", "SELECT"].includes(tag) ? null : () => moveTo(position - 1),
     ArrowRight: ["INPUT", "SELECT"].includes(tag) ? null : () => moveTo(position + 1),
+    r: ["INPUT", "SELECT"].includes(tag) ? null : () => { position = 0; setPlaying(true); },
   };
   if (!frames.length || !keys[event.key]) return;
   event.preventDefault();

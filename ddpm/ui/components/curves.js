@@ -82,7 +82,7 @@ function fillRow(line, name, { left, shape, stripSteps }, tiles) {
 function fillLinks() {
   const query = new URLSearchParams(begun.own), chosen = LABELS[begun.run.schedule];
   $(".links").replaceChildren(`Use ${chosen} on: `, ...setup.pages.flatMap(([name, path]) => [
-    Object.assign(document.createElement("a"), { href: `${setup.root}${path}?${query}`, textContent: name }), " "]));
+    Object.assign(document.createElement("a"), { href: `${path || "."}?${query}`, textContent: name }), " "]));
 }
 
 function caption() {

@@ -19,8 +19,8 @@ def screen(pages: Mapping[str, str]) -> gr.HTML:
 
     It triggers ``select`` with a ``schedule`` that the visitor clicks, or with the ``handles`` that they have dragged.
     """
-    setup = {"names": NAMES, "quantities": QUANTITIES, "pages": list(pages.items()), "root": "../"}
-    return component("curves", setup, "../", ("tiles.js",), clock=False)
+    setup = {"names": NAMES, "quantities": QUANTITIES, "pages": list(pages.items())}
+    return component("curves", setup, ("tiles.js",), clock=False)
 
 
 def start(curves: Curves, job: int, notes: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ SHOWN = 20
 
 def screen() -> gr.HTML:
     """The component."""
-    return component("likelihood", {"rounds": ROUNDS}, "../", ("tiles.js",), clock=False)
+    return component("likelihood", {"rounds": ROUNDS}, ("tiles.js",), clock=False)
 
 
 def start(asked: Likelihood, job: int, notes: Sequence[str]) -> str:

@@ -221,6 +221,15 @@ function trace({ name, points, colour, width, opacity, closed, dash }) {
     hovertemplate: closed ? undefined : `${name}<br>x = %{x:.2f}: %{y:.3f}<extra></extra>` };
 }
 
+const views = () => [["Histories", heat], ["Where the samples are", histogram], [CURVES[layer.curve.value].axis, curves]].filter(([, { div }]) => div.clientWidth);
+
+function arrays() {
+  const paths = frames[0].paths.length;
+  return { x0_learned: stacked((frame) => frame.learned, cells), x0_exact: stacked((frame) => frame.exact, cells), axis: [Float32Array.from(setup.axis), [cells]],
+    counts: stacked((frame) => frame.counts, setup.bins), paths: stacked((frame) => Array.from(frame.paths, (value) => value / setup.scale), paths),
+    density: stacked((frame) => densities[frames.indexOf(frame)], cells) };
+}
+
 // --- captions ----------------------------------------------------------------------------------------------------
 
 const ink = (name, text) => `<i style="color:var(--${name})">${text}</i>`;

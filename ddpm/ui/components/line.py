@@ -18,7 +18,7 @@ SCALE = 1024
 
 def player() -> gr.HTML:
     """The component."""
-    return component("line", {"axis": AXIS.tolist(), "edge": EDGE, "bins": BINS, "scale": SCALE}, root="../")
+    return component("line", {"axis": AXIS.tolist(), "edge": EDGE, "bins": BINS, "scale": SCALE})
 
 
 def start(line: Line, job: int, notes: Sequence[str], samples: bool) -> str:

@@ -20,7 +20,7 @@ NOISE_SHOWN = 3.0
 
 def screen() -> gr.HTML:
     """The component; it triggers ``select`` with a step ``t`` when the visitor clicks one in the strip."""
-    return component("noising", {"bins": BINS, "edge": EDGE}, "../", ("tiles.js",), clock=False)
+    return component("noising", {"bins": BINS, "edge": EDGE}, ("tiles.js",), clock=False)
 
 
 def start(noising: Noising, job: int, notes: Sequence[str], everything: bool) -> str:
@@ -34,11 +34,23 @@ def pack(shown: Moment | Strip | Measured, job: int) -> str:
     return {Moment: _moment, Strip: _strip, Measured: _measured}[type(shown)](shown, job)
 
 
-def _moment(moment: Moment, job: int) -> str:
+def row(moment: Moment) -> np.ndarray:
+    """x0, noise, x, predicted noise and predicted x0 as they are drawn, (5, C, H, W) uint8."""
     noises = (moment.noise / NOISE_SHOWN, moment.predicted_noise / NOISE_SHOWN)
-    pictures = np.stack([moment.x0, noises[0], moment.x, noises[1], moment.predicted_x0])
+    return _drawn(np.stack([moment.x0, noises[0], moment.x, noises[1], moment.predicted_x0]))
+
+
+def errors(moment: Moment) -> dict[str, float]:
+    """The root mean square of the errors of both predictions."""
+    return {
+        "noise": _distance(moment.noise, moment.predicted_noise),
+        "x0": _distance(moment.x0, moment.predicted_x0),
+    }
+
+
+def _moment(moment: Moment, job: int) -> str:
     return message(
-        moment.histogram.astype("<f4").tobytes() + _bytes(pictures),
+        moment.histogram.astype("<f4").tobytes() + row(moment).tobytes(),
         kind="moment",
         job=job,
         t=moment.t,
@@ -49,16 +61,15 @@ def _moment(moment: Moment, job: int) -> str:
         std=moment.std,
         mean=float(moment.x.mean()),
         variance=float(moment.x.var()),
-        errors={
-            "noise": _distance(moment.noise, moment.predicted_noise),
-            "x0": _distance(moment.x0, moment.predicted_x0),
-        },
+        errors=errors(moment),
     )
 
 
 def _strip(strip: Strip, job: int) -> str:
     shares = [_share(log_snr) for log_snr in strip.log_snrs]
-    return message(_bytes(strip.x), kind="strip", job=job, steps=strip.steps, shape=strip.x.shape[1:], alphaBars=shares)
+    return message(
+        _drawn(strip.x).tobytes(), kind="strip", job=job, steps=strip.steps, shape=strip.x.shape[1:], alphaBars=shares
+    )
 
 
 def _measured(measured: Measured, job: int) -> str:
@@ -75,5 +86,5 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(np.square(a - b).mean()))
 
 
-def _bytes(pictures: np.ndarray) -> bytes:
-    return to_uint8(torch.from_numpy(pictures)).numpy().tobytes()
+def _drawn(pictures: np.ndarray) -> np.ndarray:
+    return to_uint8(torch.from_numpy(pictures)).numpy()

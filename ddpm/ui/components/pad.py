@@ -14,7 +14,7 @@ _HERE = Path(__file__).parent
 
 def pad() -> gr.HTML:
     """The component; it triggers ``input`` when the visitor has changed the drawing."""
-    return gr.HTML(
+    drawn = gr.HTML(
         value="",
         elem_id="points",
         html_template=(_HERE / "pad.html").read_text("utf-8"),
@@ -22,3 +22,7 @@ def pad() -> gr.HTML:
         js_on_load=(_HERE / "pad.js").read_text("utf-8"),
         most=json.dumps(MOST_POINTS),
     )
+    drawn.example_payload = drawn.example_value = (
+        str  # for the API's page: nothing drawn, in place of a paragraph of HTML
+    )
+    return drawn

@@ -260,6 +260,14 @@ function cellsTrace(values, axis, colour, unit, name) {
     colorscale: [[0, `rgba(${r},${g},${b},0)`], [1, `rgba(${r},${g},${b},0.78)`]] };
 }
 
+const views = () => [["Particles, data and arrows", world]];
+
+function arrays() {
+  const field = (source) => stacked((frame) => frame[source], rows, rows, 2);
+  return { x: stacked((frame) => Array.from(frame.x, (value) => value / setup.scale), run.particles, 2), ...(run.learned && { x0_learned: field("learned") }),
+    x0_exact: field("exact"), field_axis: [Float32Array.from(setup.fieldAxis), [rows]] };
+}
+
 // --- captions ----------------------------------------------------------------------------------------------------
 
 function caption(frame) {

@@ -19,7 +19,7 @@ SCALE = 4096
 def player() -> gr.HTML:
     """The component."""
     return component(
-        "plane", {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE}, "../", ("drawing.js",)
+        "plane", {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE}, ("drawing.js",)
     )
 
 

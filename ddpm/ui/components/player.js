@@ -66,6 +66,14 @@ function paintPictures(canvas, value, count, range = 1) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+const views = () => [["xₜ: the noisy pictures", $("canvas.x")], ["x̂₀: the clean pictures predicted from them", $("canvas.x0")]];
+
+function arrays() {
+  const count = run.labels.length, shape = [count, channels, height, width];
+  const all = (name) => stacked((frame) => Float32Array.from({ length: count * size }, (_, i) => frame[name](i)), ...shape);
+  return { x: all("x"), x0: all("x0"), labels: [Int32Array.from(run.labels), [count]] };
+}
+
 function choose(event) {
   if (!frames.length) return;
   const canvas = event.currentTarget, box = canvas.getBoundingClientRect();

@@ -54,7 +54,7 @@ function theme() {
   const ink = style.getPropertyValue("--body-text-color").trim() || "#222";
   const line = style.getPropertyValue("--border-color-primary").trim() || "#ccc";
   const axis = { color: ink, gridcolor: line, zerolinecolor: line };
-  return { ink, layout: { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", "font.color": ink,
+  return { ink, layout: { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", "font.color": ink, "font.size": document.body.classList.contains("lecture") ? 18 : 12,
     ...Object.fromEntries(["xaxis", "yaxis"].flatMap((a) => Object.entries(axis).map(([k, v]) => [`${a}.${k}`, v]))) } };
 }
 

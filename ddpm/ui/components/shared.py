@@ -18,21 +18,26 @@ import gradio as gr
 import plotly
 
 from ddpm.engine import Place
+from ddpm.movie import MOST_BYTES
 
 _HERE = Path(__file__).parent
 _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
-def component(
-    name: str, setup: Mapping[str, Any], root: str = "", uses: Sequence[str] = (), clock: bool = True
-) -> gr.HTML:
+def component(name: str, setup: Mapping[str, Any], uses: Sequence[str] = (), clock: bool = True) -> gr.HTML:
     """The player of ``name``.html, .css and .js on top of what is shared; ``setup`` is what its script is told.
 
     ``uses`` names styles and scripts that stand between what all share and its own. Without ``clock`` it shows no run.
-    ``root`` leads from the page's address to the app's: "" for the first page, "../" for one below it.
     """
     gr.set_static_paths([_PLOTLY])
-    files = ("shared.css", "shared.js", *(["clock.js"] if clock else []), *uses, f"{name}.css", f"{name}.js")
+    files = (
+        "shared.css",
+        "shared.js",
+        *(["save.css", "clock.js", "save.js"] if clock else []),
+        *uses,
+        f"{name}.css",
+        f"{name}.js",
+    )
     html = re.sub(r" *<!-- (\w+\.html) -->\n", lambda match: _read(match[1]), _read(f"{name}.html"))
     return gr.HTML(
         value="",
@@ -40,7 +45,8 @@ def component(
         html_template=html,
         css_template="".join(_read(file) for file in files if file.endswith(".css")),
         js_on_load="".join(_read(file) for file in files if file.endswith(".js")),
-        setup=json.dumps({"plotly": f"{root}gradio_api/file={_PLOTLY}", **setup}),
+        # the base of every page is the app's address
+        setup=json.dumps({"plotly": f"gradio_api/file={_PLOTLY}", **({"most": MOST_BYTES} if clock else {}), **setup}),
     )
 
 

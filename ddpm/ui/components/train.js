@@ -15,19 +15,13 @@ function take(message) {
   else receive(message);
 }
 
-function save(name, bytes) {
-  const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
-  Object.assign(document.createElement("a"), { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
-}
-
 const sameRun = (header) => run && JSON.stringify(run.query) === JSON.stringify(header.query);
 
 // The same training again: what it has shown stays.
 function goOn(header) {
   unrest();
   clearTimeout(settling);
-  [run.job, ended, hold, playing, position] = [header.job, null, null, true, Math.max(frames.length - 1, 0)];
+  [run.job, ended, hold, playing, patient, position] = [header.job, null, null, !calm.matches, calm.matches, Math.max(frames.length - 1, 0)];
   notify(header.notes);
   refresh();
 }
@@ -38,7 +32,7 @@ function begin(bytes) {
   [$(".from").textContent, $(".to").textContent] = ["first batch", "last"];
   [$(".step").textContent, $(".level").textContent] = ["The training begins.", ""];
   const { data: name, points } = run.run;
-  $(".use").href = `../plane?${new URLSearchParams({ data: name, points, denoiser: "mine" })}`;
+  $(".use").href = `plane?${new URLSearchParams({ data: name, points, denoiser: "mine" })}`;
   delete player.dataset.batches;
 }
 
@@ -127,6 +121,14 @@ function rest() {
 function unrest() {
   resting = false;
   clearTraces();
+}
+
+const views = () => [["Made by the network", world], ["Loss", loss]];
+
+function arrays() {
+  const [{ x }] = frames, field = (k) => stacked((frame) => frame.fields[k], rows, rows, 2);
+  return { x: stacked((frame) => Array.from(frame.x, (value) => value / setup.scale), x.length / 2, 2),
+    ...Object.fromEntries(setup.levels.map((_, k) => [`x0_at_level_${k}`, field(k)])), log_snr_of_levels: [Float32Array.from(setup.levels), [setup.levels.length]] };
 }
 
 // --- controls ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def player() -> gr.HTML:
     """The component."""
     setup = {"fieldAxis": FIELD_AXIS.tolist(), "levels": LEVELS.tolist(), "scale": SCALE}
     setup |= {"budget": BUDGET, "cookie": COOKIE}
-    return component("train", setup, "../", ("plane.css", "drawing.js"))
+    return component("train", setup, ("plane.css", "drawing.js"))
 
 
 def start(

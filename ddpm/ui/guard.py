@@ -1,0 +1,295 @@
+"""What stands between the network and the app: headers, limits, and no service of Gradio's that the app does not need."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ddpm.movie import MOST_BYTES as MOST_MOVIE_BYTES
+
+logger = logging.getLogger(__name__)
+
+POLICY = {
+    "default-src": "'self'",
+    # Gradio's page begins with inline scripts and compiles a component's script with Function.
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data: blob:",
+    "media-src": "'self' data: blob:",
+    "font-src": "'self' data:",
+    "worker-src": "'self' blob:",
+    "connect-src": "'self' data: blob:",
+    "object-src": "'none'",
+    "frame-src": "'none'",
+    "base-uri": "'self'",
+    "form-action": "'self'",
+    "frame-ancestors": "'self' https://huggingface.co https://*.hf.space",  # a Space is shown in a frame
+}
+"""What the browser may load for the page, and who may show it in a frame."""
+
+SECURITY = {
+    "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in POLICY.items()),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+"""Headers of every answer."""
+
+API = "/gradio_api"
+
+CLOSED = (
+    *(f"{API}/{name}" for name in ("proxy=", "file=http", "file/", "stream/", "component_server", "process_recording")),
+    *(f"{API}/{name}" for name in ("vibe-", "undo-vibe-edit", "runs", "run-history", "deep_link", "dev/", "token")),
+    *(f"{API}/{name}" for name in ("custom_component/", "profiling")),
+    *("/monitoring", "/login", "/logout", "/pwa_icon"),
+)
+"""How the paths of what Gradio offers and the app does not use begin: fetching for visitors, writing files, watching."""
+
+MOVIE, UPLOAD = "/movie/", f"{API}/upload"
+
+LIMITED = (MOVIE, UPLOAD, *(f"{API}/{name}" for name in ("queue/join", "call/", "mcp")))
+"""How the paths begin on which a POST starts a run or brings a file, and counts against its address's rate."""
+
+MOST_FILE_BYTES = 16 * 2**20
+"""Of one file that a visitor brings; a lesson may allow less."""
+
+MOST_BODY_BYTES = 2**18
+"""Of the body of a request, unless it brings what MOST_BYTES allows."""
+
+MOST_BYTES = {UPLOAD: MOST_FILE_BYTES + 2**16, MOVIE: MOST_MOVIE_BYTES}
+"""Of the body of a request that brings files or pictures, by how its path begins."""
+
+BODY_SECONDS = 60.0
+"""In which a body must have come."""
+
+UPLOAD_SECONDS, MOST_STORED_BYTES = 600.0, 2**29
+"""How long a file that nobody took is kept, and how much all of them may hold."""
+
+MOST_ADDRESSES = 10_000
+"""Whose rate is remembered; past that the one that has asked for nothing the longest is forgotten."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one address may ask; raises ValueError, in one sentence, for what cannot be.
+
+    ``rate`` requests a second on average, none of them refused at 0, ``burst`` at once. Behind a proxy the address is
+    the last but ``hops`` − 1 of those in ``header``, which every trusted proxy adds one to; without a ``header`` it is
+    the connection's.
+    """
+
+    rate: float = 20
+    burst: float = 600
+    header: str = ""
+    hops: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < math.inf:
+            raise ValueError(f"The rate is {self.rate}; it must be a number of requests a second, or 0 for no limit.")
+        if self.burst < 1 or self.hops < 1:
+            raise ValueError(f"The burst is {self.burst} and the hops are {self.hops}; both must be at least 1.")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Limits:
+        """What DDPM_RATE, DDPM_TRUSTED_PROXY_HEADER and DDPM_TRUSTED_PROXY_HOPS say. Raises ValueError for nonsense."""
+        texts = {"rate": environment.get("DDPM_RATE"), "hops": environment.get("DDPM_TRUSTED_PROXY_HOPS")}
+        try:
+            rate, hops = float(texts["rate"] or cls.rate), int(texts["hops"] or cls.hops)
+        except ValueError as error:
+            raise ValueError(f"DDPM_RATE and DDPM_TRUSTED_PROXY_HOPS must be numbers ({error}).") from error
+        return cls(rate, max(1, 30 * rate), environment.get("DDPM_TRUSTED_PROXY_HEADER") or "", hops)
+
+
+def address(scope: Scope, limits: Limits) -> str:
+    """Who asks: an IPv4 address, or an IPv6 network of 64 bits, which is what one household has."""
+    client = (scope.get("client") or ("unknown",))[0]
+    if limits.header:
+        given = ",".join(Headers(scope=scope).getlist(limits.header)).split(",")
+        # Fewer than the trusted proxies add: nobody came through all of them, so what stands there is not to be believed.
+        client = given[-limits.hops].strip() if len(given) >= limits.hops and given[-limits.hops].strip() else client
+    try:
+        ip = ipaddress.ip_address(client)
+    except ValueError:
+        return client[:64]
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return str(ip if ip.version == 4 else ipaddress.ip_network((int(ip), 64), strict=False))
+
+
+class Buckets:
+    """A token bucket for each address: ``burst`` tokens at first, ``rate`` more a second up to that."""
+
+    def __init__(self, rate: float, burst: float, now: Callable[[], float] = time.monotonic):
+        self._rate, self._burst, self._now = rate, burst, now
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, who: str) -> float:
+        """Takes a token and returns 0, or the seconds until there is one."""
+        if not self._rate:
+            return 0.0
+        now = self._now()
+        left, then = self._left.pop(who, (self._burst, now))
+        left = min(self._burst, left + (now - then) * self._rate)
+        allowed = left >= 1
+        self._left[who] = (left - allowed, now)
+        if len(self._left) > MOST_ADDRESSES:
+            self._left.popitem(last=False)
+        return 0.0 if allowed else (1 - left) / self._rate
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+
+class Guard:
+    """Pure ASGI middleware: refuses what is not allowed, and passes everything else on as it streams."""
+
+    def __init__(self, app: ASGIApp, limits: Limits):
+        self._app, self._limits, self._buckets = app, limits, Buckets(limits.rate, limits.burst)
+        self._began = time.time()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        secured, started = _secured(send)
+        if refusal := self._refusal(scope):
+            return await refusal(scope, receive, secured)
+        try:
+            await self._app(scope, _in_time(receive), secured)
+        except Exception:
+            logger.exception("The request for %.200r failed.", scope["path"])
+            if not started():
+                await _refuse(500, "The server has an error; please try again.")(scope, receive, secured)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        path = scope["path"].removeprefix(scope.get("root_path", "")).lower()
+        if path.startswith(CLOSED):
+            return _refuse(404, "This page does not exist.")
+        if scope["method"] != "POST":
+            return None
+        if path.startswith(LIMITED) and (seconds := self._buckets.wait(address(scope, self._limits))):
+            wait = math.ceil(seconds)
+            about = f"please wait {wait} second{'s' if wait > 1 else ''} and try again."
+            return _refuse(429, f"Too many requests come from your address; {about}", {"Retry-After": str(wait)})
+        return _too_large(Headers(scope=scope).get("content-length", ""), path) or self._full(path)
+
+    def _full(self, path: str) -> JSONResponse | None:
+        if path.startswith(UPLOAD) and sweep(Path(get_upload_folder()), self._began) > MOST_STORED_BYTES:
+            return _refuse(503, "There is no room for more files just now; please try again in some minutes.")
+        return None
+
+
+def _refuse(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": sentence}, status, headers)
+
+
+def _too_large(length: str, path: str) -> JSONResponse | None:
+    most = next((most for begins, most in MOST_BYTES.items() if path.startswith(begins)), MOST_BODY_BYTES)
+    if not length.isdigit():
+        return _refuse(411, "A request must say how long it is (Content-Length).")
+    if int(length) > most:
+        return _refuse(413, f"The request has {int(length):,} bytes; at most {most:,} are allowed.")
+    return None
+
+
+def _secured(send: Send) -> tuple[Send, Callable[[], bool]]:
+    """``send`` with the headers of every answer, and whether one has begun."""
+    begun = []
+
+    async def secured(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            begun.append(True)
+            MutableHeaders(scope=message).update(SECURITY)
+        await send(message)
+
+    return secured, lambda: bool(begun)
+
+
+def _in_time(receive: Receive) -> Receive:
+    """``receive`` whose body must have come in BODY_SECONDS; what comes after it, the end of the connection, may take long."""
+    deadline, whole = time.monotonic() + BODY_SECONDS, False
+
+    async def timely() -> Message:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+        except asyncio.TimeoutError as error:
+            raise HTTPException(408, f"The request took longer than {BODY_SECONDS:g} seconds to arrive.") from error
+        whole = not message.get("more_body", False)
+        return message
+
+    return timely
+
+
+# --- visitors' files ------------------------------------------------------------------------------------------------
+
+
+def own_folder() -> None:
+    """Has Gradio keep visitors' files in a new folder, which nobody else on this machine can read, in its usual place."""
+    above = os.environ.get("GRADIO_TEMP_DIR") or None
+    if above:
+        Path(above).mkdir(parents=True, exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="ddpm-", dir=above)
+
+
+def remove_folder() -> None:
+    """Removes what ``own_folder`` has made."""
+    shutil.rmtree(get_upload_folder(), ignore_errors=True)
+
+
+def sweep(folder: Path, began: float) -> int:
+    """Removes what has lain in ``folder`` for UPLOAD_SECONDS; returns the bytes of what stays.
+
+    What lay there before ``began``, in seconds since 1970, is the app's own, such as its icons, and stays uncounted.
+    """
+    kept, now = 0, time.time()
+    for path in list(folder.rglob("*")) if folder.is_dir() else []:
+        try:
+            about = path.stat()
+            if about.st_mtime < began:
+                continue
+            if now - about.st_mtime <= UPLOAD_SECONDS:
+                kept += about.st_size
+            elif path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()
+        except OSError:  # another request was quicker, or the folder is not empty
+            continue
+    return kept
+
+
+def discard(path: Path) -> None:
+    """Removes a visitor's upload once it has been read, and nothing else.
+
+    Gradio takes a path that it serves to everybody, such as the plots' script, for an upload too.
+    """
+    if Path(get_upload_folder()).resolve() in path.resolve().parents:
+        path.unlink(missing_ok=True)
+
+
+async def _fetch_nothing(url: str) -> NoReturn:
+    raise ValueError("This app fetches nothing from other addresses.")
+
+
+def stay_home() -> None:
+    """Has Gradio fetch nothing for visitors, who can give it an address in place of any file."""
+    processing_utils.async_ssrf_protected_get = _fetch_nothing

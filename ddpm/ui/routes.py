@@ -1,0 +1,70 @@
+"""What the app answers beside Gradio's own: the moving file of a run's pictures, and a link as a QR code. It keeps nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import qrcode
+from qrcode.image.svg import SvgPathFillImage
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ddpm.movie import MOST_BYTES, MovieError, movie
+
+MOST_AT_ONCE, MOST_SECONDS = 4, 60
+"""Of the files being made, and of the time in which the pictures of one must arrive."""
+
+MOST_LINK = 1000
+"""Characters of a link; the code of a longer one is too fine for a camera at the back of a room."""
+
+
+def routes() -> list[Route]:
+    """POST movie/gif?rate=20 and movie/webp answer the PNG pictures in a zip, GET qr?link=… the code as SVG."""
+    at_once, encoder = asyncio.Semaphore(MOST_AT_ONCE), asyncio.Semaphore(1)
+
+    async def make(request: Request) -> Response:
+        kind = request.path_params["kind"]
+        if at_once.locked():
+            return _refusal(503, "Many people are saving at this moment; please try again in a few seconds.")
+        async with at_once:
+            try:
+                rate = float(request.query_params.get("rate", "20"))
+                archive = await asyncio.wait_for(_body(request), MOST_SECONDS)
+                async with encoder:  # one file at a time, since the visitors' runs need the machine too
+                    made = await asyncio.to_thread(movie, archive, kind, rate)
+            except MovieError as error:
+                return _refusal(422, str(error))
+            except ValueError:
+                return _refusal(422, "The rate must be a number of pictures a second.")
+            except asyncio.TimeoutError:
+                return _refusal(408, f"The pictures did not arrive within {MOST_SECONDS} s.")
+        return Response(made, media_type=f"image/{kind}")
+
+    async def code(request: Request) -> Response:
+        link = request.query_params.get("link", "")
+        if not 1 <= len(link) <= MOST_LINK:
+            return _refusal(422, f"The link has {len(link):,} characters; it must have 1 to {MOST_LINK:,}.")
+        return Response(await asyncio.to_thread(qr_code, link), media_type="image/svg+xml")
+
+    return [Route("/movie/{kind}", make, methods=["POST"]), Route("/qr", code)]
+
+
+def qr_code(text: str) -> bytes:
+    """The QR code of ``text`` as SVG: black on white, with its margin."""
+    code = qrcode.QRCode(error_correction=qrcode.ERROR_CORRECT_L, image_factory=SvgPathFillImage)
+    code.add_data(text)
+    return code.make_image().to_string()
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            break  # movie() says so
+    return bytes(body)
+
+
+def _refusal(status: int, sentence: str) -> Response:
+    return Response(sentence, status, media_type="text/plain")

@@ -1,0 +1,153 @@
+"""The app's endpoints as programs use them: Gradio's Python client over HTTP, and a language model's client (MCP)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import re
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from conftest import served
+from gradio_client import Client
+from PIL import Image
+
+from ddpm.checkpoint import load_network
+from ddpm.data import to_uint8
+from ddpm.line import EDGE
+from ddpm.live import Training, from_file
+from ddpm.plane import Plane
+from ddpm.plots import tile
+from ddpm.run import Run, perform
+
+ROOT = Path(__file__).parents[1]
+STREAMS = {"/denoise_mnist", "/denoise_cifar10", "/sample", "/flow", "/train"}
+ANSWERS = {"/generate_mnist", "/generate_cifar10", "/generate_line", "/generate_plane", "/train_network"}
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return Client(server, verbose=False, analytics_enabled=False)
+
+
+def described(client) -> dict:
+    return client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+
+
+def test_every_lesson_has_a_stream_and_an_answer_and_each_says_what_it_does(client):
+    endpoints = described(client)
+    assert endpoints.keys() >= STREAMS | ANSWERS
+    assert all(" Gives " in endpoints[name]["description"] for name in STREAMS | ANSWERS)
+
+
+@pytest.mark.parametrize("name", sorted(STREAMS | ANSWERS))
+def test_every_argument_has_its_name_its_type_and_a_default(client, name):
+    parameters = described(client)[name]["parameters"]
+    assert parameters and not [p for p in parameters if re.fullmatch(r"param_\d+", p["parameter_name"])]
+    assert all(p["parameter_has_default"] and p["type"]["type"] in ("string", "number", "integer") for p in parameters)
+
+
+def test_a_program_gets_the_pictures_that_the_same_settings_give_in_a_notebook(client):
+    run = Run(label="3", count=2, steps=5, seed=9)
+    picture, told = client.predict(label="3", count=2, steps=5, seed=9, api_name="/generate_mnist")
+    network = load_network(ROOT / "checkpoints" / "mnist.safetensors").network
+    expected = tile(to_uint8(list(perform(run, network))[-1].x).numpy(), 4)
+    with Image.open(picture) as got:
+        assert got.format == "PNG"
+        difference = np.asarray(got.convert("L"), int) - np.asarray(expected.convert("L"), int)
+    assert abs(difference).max() <= 1
+    assert Run(**told["settings"]) == run and told["labels"] == ["3", "3"] and told["notes"] == []
+    assert told["link"] == f"?{urlencode(run.query())}"
+
+
+def test_a_setting_that_had_to_be_corrected_is_told(client):
+    _, told = client.predict(count=1, steps=2, seed=-5, api_name="/generate_cifar10")
+    assert told["settings"]["seed"] == 0 and "seed = -5" in told["notes"][0]
+
+
+def test_a_program_gets_the_samples_on_the_line(client):
+    told = client.predict(steps=20, count=1000, seed=2, api_name="/generate_line")
+    assert sum(told["counts"]) <= 1000 == told["settings"]["count"]
+    assert len(told["samples"]) == 100 and max(map(abs, told["samples"])) < EDGE
+    assert sum(mode["weight"] for mode in told["modes"]) == pytest.approx(1)
+
+
+def test_a_program_gets_the_particles_in_the_plane(client):
+    told = client.predict(data="circles", steps=5, count=100, denoiser="mine", api_name="/generate_plane")
+    assert np.shape(told["particles"]) == (100, 2)
+    assert told["distance"] > 0 < told["floor"]
+    assert Plane(**told["settings"]).denoiser == "learned" and "no network of your own" in told["notes"][0]
+
+
+def test_a_program_gets_the_network_that_it_has_trained(client):
+    path, told = client.predict(data="moons", batches=100, api_name="/train_network")
+    trained = from_file(Path(path))
+    assert trained.batches == told["batches"] == 100 == Training(**told["settings"]).batches
+    assert trained.plane.data == "moons" and told["held_out_loss"] > 0
+
+
+def test_two_answers_at_once_do_not_disturb_one_another(client):
+    jobs = [client.submit(label="each", count=4, steps=20, seed=seed, api_name="/generate_mnist") for seed in (1, 2)]
+    together = [job.result()[1]["settings"]["seed"] for job in jobs]
+    assert together == [1, 2]
+
+
+def example(language: str) -> str:
+    """The README's example in ``language`` that uses the app's API."""
+    section = (ROOT / "README.md").read_text("utf-8").partition("\n## From a program\n")[2].partition("\n## ")[0]
+    return re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1]
+
+
+def test_the_readmes_python_example_runs(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(example("python").replace("http://localhost:7860", server), names)  # noqa: S102
+    with Image.open(tmp_path / "threes.png") as picture:
+        assert picture.format == "PNG"
+    assert names["x"].shape == (9, 1, 28, 28) and abs(names["x"]).max() <= 1
+
+
+def test_the_readmes_javascript_example_names_what_there_is(client):
+    script = example("javascript")
+    endpoint = re.search(r'predict\("(/\w+)"', script)[1]
+    given = re.search(r"predict\(.*?(\{.*?\})", script)[1]
+    known = {p["parameter_name"] for p in described(client)[endpoint]["parameters"]}
+    assert set(re.findall(r"(\w+):", given)) <= known
+
+
+# --- MCP ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_language_model_gets_a_tool_for_every_lesson_and_pictures_from_it(tmp_path):
+    pytest.importorskip("mcp", reason="pip install -r requirements-mcp.txt")
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk(url: str):
+        async with (
+            streamablehttp_client(f"{url}/gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            draw = {"name": "generate_mnist", "arguments": {"count": 1, "steps": 2}}
+            seen, unseen = await session.call_tool(**draw, progress_callback=listen), await session.call_tool(**draw)
+            return await session.list_tools(), seen, unseen
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
+        pass
+
+    with served(tmp_path / "log", {"GRADIO_MCP_SERVER": "True"}) as url:
+        listed, drawn, unseen = asyncio.run(talk(url))
+    tools = {tool.name: tool for tool in listed.tools}
+    assert tools.keys() == {name.removeprefix("/") for name in ANSWERS}
+    for tool in tools.values():
+        properties = tool.inputSchema["properties"].values()
+        assert all("It must be " in one["description"] for one in properties) and "required" not in tool.inputSchema
+    assert not drawn.isError and not unseen.isError
+    assert "/gradio_api/file=" in unseen.content[0].text
+    picture = next(part for part in drawn.content if part.type == "image")
+    assert Image.open(io.BytesIO(base64.b64decode(picture.data))).size == (4 * 28, 4 * 28)
