@@ -98,7 +98,8 @@ class Noising(Scheduled):
         """
         steps = _STEPS.nearest(str(query.get("steps"))) or cls.steps
         query = {"t": math.ceil(cls.t * steps / cls.steps), **query}
-        if _COMMON["picture"].nearest(str(query.get("picture"))) != UPLOADED or query.get("upload"):
+        wanted = _COMMON["picture"].nearest(str(query.get("picture"))) == UPLOADED
+        if not wanted or _COMMON["upload"].nearest(str(query.get("upload", ""))):
             return super().from_query(query)
         noising, notes = super().from_query({**query, "picture": EXAMPLE})
         return noising, [

@@ -398,7 +398,7 @@ loss.backward()
 gradient = torch.cat([weight.grad.flatten() for weight in network.parameters()])
 descent.step()
 after = (noise - predicted_noise(network)).square().mean()
-print(errors, float(loss), float(gradient.norm()), float(after))
+print(errors, loss.item(), gradient.norm().item(), after.item())
 
 # What each network draws from the same noise
 levels, samples = grid(Linear(), SAMPLING_STEPS), []

@@ -5,27 +5,42 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import re
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+import torch
 from conftest import served
 from gradio_client import Client
 from PIL import Image
 
 from ddpm.checkpoint import load_network
+from ddpm.curves import NAMES, QUANTITIES, Curves, compare
 from ddpm.data import to_uint8
+from ddpm.learning import LABELS, SNAPSHOTS, draw
+from ddpm.likelihood import Likelihood, carried_out, estimates
 from ddpm.line import EDGE
 from ddpm.live import Training, from_file
+from ddpm.noising import Noising, moment
+from ddpm.picture import UPLOAD, encode
 from ddpm.plane import Plane
 from ddpm.plots import tile
 from ddpm.run import Run, perform
+from ddpm.ui.components.noising import errors, row
 
 ROOT = Path(__file__).parents[1]
-STREAMS = {"/denoise_mnist", "/denoise_cifar10", "/sample", "/flow", "/train"}
-ANSWERS = {"/generate_mnist", "/generate_cifar10", "/generate_line", "/generate_plane", "/train_network"}
+STREAMS = {
+    *("/denoise_mnist", "/denoise_cifar10", "/sample", "/flow", "/train"),
+    *("/noise", "/curves", "/learning", "/bounds"),
+}
+ANSWERS = {
+    *("/generate_mnist", "/generate_cifar10", "/generate_line", "/generate_plane", "/train_network"),
+    *("/noise_picture", "/compare_schedules", "/learn_step", "/estimate_bound"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +102,76 @@ def test_a_program_gets_the_network_that_it_has_trained(client):
     trained = from_file(Path(path))
     assert trained.batches == told["batches"] == 100 == Training(**told["settings"]).batches
     assert trained.plane.data == "moons" and told["held_out_loss"] > 0
+
+
+def test_a_program_gets_a_noised_picture_and_what_the_network_makes_of_it(client):
+    asked = {"model": "mnist", "example": 7, "t": 4, "steps": 10, "schedule": "cosine", "seed": 3}
+    picture, told = client.predict(**asked, api_name="/noise_picture")
+    noising = Noising(**asked)
+    (found,) = carried_out(moment(noising, load_network(ROOT / "checkpoints" / "mnist.safetensors").network))
+    assert Noising(**told["settings"]) == noising and told["notes"] == []
+    assert (told["log_snr"], told["signal"]) == pytest.approx((found.log_snr, found.signal))
+    assert told["signal"] ** 2 + told["std"] ** 2 == pytest.approx(1)
+    assert told["errors"] == pytest.approx(errors(found), abs=1e-3)
+    with Image.open(picture) as got:
+        assert got.format == "PNG" and got.size == (4 * (5 * 29 - 1), 4 * 28)
+        difference = np.asarray(got.convert("L"), int) - np.asarray(tile(row(found), 4, across=5), int)
+    assert abs(difference).max() <= 1
+
+
+def test_a_program_gives_a_picture_of_its_own_and_is_told_of_a_wrong_one(client):
+    mine = encode(torch.arange(3 * 32 * 32).reshape(UPLOAD).to(torch.uint8), 8)
+    asked = {"picture": "uploaded", "model": "cifar10", "t": 1, "steps": 2}
+    _, told = client.predict(**asked, upload=mine, api_name="/noise_picture")
+    assert told["settings"]["upload"] == mine and mine not in told["link"]
+    _, told = client.predict(**asked, upload="me.png", api_name="/noise_picture")
+    assert told["settings"]["picture"] == "example" and "upload it again" in told["notes"][-1]
+
+
+def test_a_program_gets_all_schedules(client):
+    picture, told = client.predict(steps=12, c=2, api_name="/compare_schedules")
+    found = compare(Curves(steps=12, c=2))
+    assert told["steps"] == list(range(1, 13)) and told["schedules"].keys() == set(NAMES)
+    values = [[told["schedules"][name][quantity] for quantity in QUANTITIES] for name in NAMES]
+    np.testing.assert_allclose(values, found.values, rtol=1e-12)
+    with Image.open(picture) as got:
+        assert got.size == (2 * (8 * 29 - 1), 2 * (6 * 29 - 1))
+
+
+def test_a_program_gets_a_step_of_training_and_what_the_kept_networks_draw(client):
+    picture, told = client.predict(snapshot="end", seed=2, api_name="/learn_step")
+    batch = draw(2)
+    assert (told["t"], told["digits"]) == (batch.t.tolist(), batch.label.tolist())
+    assert told["loss"] == pytest.approx(np.mean(told["errors"]["unet"]), rel=1e-4)
+    assert told["loss"] < np.mean(told["errors"]["convolutions"]) and told["gradient"] > 0
+    with Image.open(picture) as got:
+        assert got.size == (4 * (len(LABELS) * 29 - 1), 4 * ((len(SNAPSHOTS) + 1) * 29 - 1))
+
+
+def test_a_program_gets_the_bound_term_by_term_and_the_exact_value(client):
+    told = client.predict(data="gaussians", denoiser="exact", steps=20, seed=4, api_name="/estimate_bound")
+    *_, found = carried_out(estimates(Likelihood("gaussians", denoiser="exact", steps=20, seed=4), None))
+    for part in ("prior", "matching", "reconstruction", "total", "exact"):
+        assert tuple(told[part].values()) == pytest.approx(getattr(found, part)), part
+    assert told["total"]["value"] > told["exact"]["value"] and told["ranges"][-1][-1] == 20
+    assert len(told["ranges"]) == len(told["terms"]) == len(told["errors"])
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "kinds"),
+    [
+        ("/noise", {"t": 2, "steps": 6}, ["start", "strip", "moment", "measured", "end"]),
+        ("/curves", {"steps": 6}, ["start", "compared", "end"]),
+        ("/learning", {"snapshot": "100"}, ["start", "step", "end", "start", "samples", "end"]),
+        ("/bounds", {"data": "moons", "denoiser": "exact", "steps": 3}, ["start", "estimate", "end"]),
+    ],
+)
+def test_a_lesson_without_a_run_streams_what_its_page_gets(client, name, asked, kinds):
+    job = client.submit(**asked, api_name=name)
+    headers = [json.loads(message.partition("|")[0]) for message in job]
+    assert [kind for kind, _ in groupby(header["kind"] for header in headers)] == kinds
+    assert asked.items() <= headers[0]["run"].items()
+    assert not headers[-1]["problem"]
 
 
 def test_two_answers_at_once_do_not_disturb_one_another(client):

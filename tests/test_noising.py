@@ -111,6 +111,8 @@ def test_an_uploaded_picture_stays_out_of_the_link_and_the_page_says_so():
     noising, notes = Noising.from_query(mine.query())
     assert noising == Noising() and "upload it again" in notes[0]
     assert Noising.from_query({**mine.query(), "upload": PHOTO}) == (mine, [])
+    broken, notes = Noising.from_query({**mine.query(), "upload": "me.png"})
+    assert broken == Noising() and "upload it again" in notes[-1]
     with pytest.raises(ValueError, match="there is no upload"):
         Noising(picture=UPLOADED)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pages import open_page, wait
+from pages import finish, open_page, wait
 from PIL import Image
 from torch.testing import assert_close
 
@@ -218,9 +218,9 @@ def test_the_program_of_learning_takes_the_step_and_draws_the_samples_of_the_pag
     for answer, error, one in zip(names["answers"], names["errors"], shown.answers, strict=True):
         assert_close(answer.numpy(), one.noise, atol=1e-5, rtol=1e-5)
         assert_close(error.numpy(), one.error, atol=1e-6, rtol=1e-5)
-    found = (float(names["loss"]), float(names["gradient"].norm()), float(names["after"]))
+    found = (names["loss"].item(), names["gradient"].norm().item(), names["after"].item())
     assert found == pytest.approx(shown.descent, rel=1e-4)
-    assert_close(torch.stack(names["samples"]).numpy(), drawn.x, atol=1e-3, rtol=1e-3)
+    assert_close(torch.stack(names["samples"]).numpy(), drawn.x, atol=0.01, rtol=0)  # about a grey level
     assert len(drawn.x) == len(SNAPSHOTS) + 1
     assert (folder / "samples.png").stat().st_size > 0 < (folder / "step.png").stat().st_size
 
@@ -340,7 +340,8 @@ def test_every_lesson_shows_the_program_of_its_link_and_copies_it(page, context,
     settings = (LESSONS | STILL)[url]
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(server + url)
-    wait(page, "d.state === 'finished'")
+    if url in LESSONS:
+        finish(page)
     page.get_by_role("button", name="Show the code").click()
     page.locator("#program").get_by_text(call(settings)).wait_for()
     assert copied(page) == program(settings).strip()  # the page leaves the end of the last line out
@@ -363,7 +364,7 @@ def test_the_programs_of_the_lessons_without_a_run_follow_their_controls(page, s
 
     def opened(url):
         page.goto(server + url)
-        wait(page, "d.state === 'finished'")
+        wait(page, "d.measured || d.compared || d.sampled || d.state === 'finished'")
         page.get_by_role("button", name="Show the code").click()
 
     opened("/noising?t=7&steps=20")
@@ -372,7 +373,7 @@ def test_the_programs_of_the_lessons_without_a_run_follow_their_controls(page, s
     page.locator("#example [aria-checked=true]").focus()
     page.keyboard.press("ArrowRight")
     program_holds('Noising(example=4, way="chain", t=7, steps=20)')
-    page.locator("input[type=file]").set_input_files(ROOT / "docs" / "page.png")
+    page.locator("input[type=file][accept='image/*']").set_input_files(ROOT / "docs" / "page.png")
     program_holds("here goes the path of your file")
     opened("/schedules?steps=30")
     page.locator(".curve[data-name=sigmoid] button").click()

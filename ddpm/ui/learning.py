@@ -197,7 +197,7 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
         chosen.then(learn, set(inputs), **streaming)
     show_code(controls, Learning.from_query)
     outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
-    streamed(learning, "learn", controls, shown, SETTINGS)
+    streamed(learning, "learning", controls, shown, SETTINGS)
     endpoint(learn_step, "learn_step", controls, outputs, SETTINGS)
 
 

@@ -168,7 +168,8 @@ def show_code(
             elem_id="program",
         )
     changes = [control.change for control in inputs]
-    gr.on(changes, code, inputs, text, trigger_mode="always_last", **QUIET)
+    # Values as they come: a control's limits may have changed before its value has, and ``read`` keeps to its own.
+    gr.on(changes, code, inputs, text, trigger_mode="always_last", preprocess=False, **QUIET)
 
 
 class Experiments(NamedTuple):
@@ -346,7 +347,10 @@ def streamed(
     screen: gr.HTML,
     allowed: Mapping[str, Setting],
 ) -> None:
-    """As ``endpoint``, of the ``messages`` that the page's ``screen`` gets, for a lesson that starts without a button."""
+    """Adds an endpoint without a control that streams the ``messages`` which the page's ``screen`` gets.
+
+    Its name must be that of no handler of a page: Gradio would number it.
+    """
 
     async def handler(*values: Any) -> AsyncIterator[str]:
         *values, request = values

@@ -214,7 +214,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     show_code(controls, Likelihood.from_query)
     about = "Of one: the number of the picture, which is of class number modulo 10."
     typed = {**controls, "example": unseen(Likelihood.example, "Example", about)}
-    streamed(bounds, "bound", typed, shown, SETTINGS)
+    streamed(bounds, "bounds", typed, shown, SETTINGS)
     endpoint(estimate_bound, "estimate_bound", typed, [gr.JSON(label="Run", visible=False)], SETTINGS)
 
 
