@@ -236,8 +236,9 @@ def test_the_trajectories_stand_in_space(page, server):
 
 def test_the_run_can_be_taken_along_as_json(page, server):
     open_page(page, server + QUICK)
+    page.locator(".save summary").click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="the run as JSON").click()
+        page.get_by_role("link", name="Settings as JSON").click()
     assert Plane.from_json(Path(download.value.path()).read_text("utf-8")) == Plane(count=200, steps=12, seed=3)
 
 

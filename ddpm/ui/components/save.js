@@ -108,7 +108,7 @@ const SAVERS = {
   gif: () => film("gif"),
   webp: () => film("webp"),
   png: saveStrip,
-  npz: () => save("run.npz", zip(Object.entries({ ...times(), ...arrays() }).map(([name, [numbers, shape]]) => [`${name}.npy`, npy(numbers, shape)]))),
+  npz: () => save("numbers.npz", zip(Object.entries({ ...times(), ...arrays() }).map(([name, [numbers, shape]]) => [`${name}.npy`, npy(numbers, shape)]))),
 };
 
 async function film(kind) {
@@ -118,7 +118,7 @@ async function film(kind) {
   const address = `${window.gradio_config.root}/movie/${kind}?rate=${$(".rate").value}`;
   const answer = await fetch(address, { method: "POST", body: archive }).catch(() => { throw new Error("The server that makes the file cannot be reached."); });
   if (!answer.ok) throw new Error(answer.headers.get("content-type")?.startsWith("text/plain") ? await answer.text() : "The server could not make the file.");
-  save(`run.${kind}`, await answer.blob());
+  save(`film.${kind}`, await answer.blob());
 }
 
 async function saveStrip() {
