@@ -1,8 +1,9 @@
-# make run: serve the app on port 7860. make test: install what the tests need, then ruff and all tests.
+# make run: serve the app on port 7860. make test: install what the tests need, then ruff and the tests; make test-all: the
+# slow ones, too.
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: run test browser
+.PHONY: run test test-all browser
 
 run: .venv/run
 	$(BIN)/python app.py
@@ -11,6 +12,9 @@ test: .venv/test browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q
+
+test-all: test
+	$(BIN)/python -m pytest -q -m slow
 
 .venv/run: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
