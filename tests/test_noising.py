@@ -328,7 +328,7 @@ def test_a_digit_is_drawn_and_travels_in_the_link(page, context, server):
 
 
 def upload(page, path):
-    page.locator("#upload input[type=file], input[type=file]").first.set_input_files(path)
+    page.locator("input[type=file][accept='image/*']").set_input_files(path)
 
 
 def test_an_uploaded_picture_is_shown_cropped_and_kept_out_of_the_link(page, server, tmp_path):
