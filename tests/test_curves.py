@@ -203,7 +203,7 @@ def test_the_chosen_curve_becomes_bendable_and_travels_to_every_page(page, serve
     wait(page, "d.schedule === 'table'")
     page.wait_for_function("document.querySelectorAll('.handle').length === 10")
     links = page.evaluate("() => [...document.querySelectorAll('.links a')].map(a => [a.textContent, a.href])")
-    assert [urlsplit(link).path for _, link in links] == ["/", "/colour", "/line", "/plane", "/noising"]
+    assert [urlsplit(link).path for _, link in links] == ["/", "/colour", "/line", "/plane", "/noising", "/likelihood"]
     given = dict(parse_qsl(urlsplit(links[0][1]).query))
     for kind in (Run, Plane):
         settings, notes = kind.from_query(given)
