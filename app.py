@@ -19,11 +19,14 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-# Threads that spin while they wait take a busy neighbour's core: a step of 2 ms then takes 100.
+# Threads that spin while they wait take a busy neighbour's core, and a step of 2 ms then takes 100; those that sleep at
+# once halve the speed of small steps. So they spin for about a tenth of a millisecond.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # Nothing is told to the makers of the packages, who ask what is used, by whom, and whether it is their newest.
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
 os.environ |= {"DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -106,6 +109,7 @@ def build_app() -> gr.Blocks:
     """
     models = load_models(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS)
     networks, lanes = _served(models.pictures)
+    models = models._replace(points=serve(models.points, os.environ.get("DDPM_BACKEND") or None))
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
     builders = _builders(models, networks, Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes))
     # Pictures and networks that programs ask for are files, which are gone an hour later.
@@ -185,7 +189,10 @@ def main() -> None:
         theme=gr.themes.Default(),
         run_history=False,
         show_error=False,
+        prevent_thread_lock=True,
     )
+    import_module("torch._dynamo")  # the first optimizer does, for seconds: better now than in somebody's training
+    page.block_thread()
 
 
 if __name__ == "__main__":

@@ -59,8 +59,9 @@ class TorchNetwork:
 class OnnxNetwork:
     """``network``'s ``graph`` on ONNX Runtime: float32, on ``threads`` threads of the CPU.
 
-    Threads that wait do not spin, so that the page's thread finds a core. Raises ImportError without ONNX Runtime, and
-    BackendError if the graph is broken or its answers are not those of ``network``.
+    All rows may share one level and label, which are then worked out once. Threads spin only for as long as the next
+    part of a forward pass may take to come, so that the page's thread finds a core. Raises ImportError without ONNX
+    Runtime, and BackendError if the graph is broken or its answers are not those of ``network``.
     """
 
     def __init__(self, network: nn.Module, graph: bytes, threads: int):
@@ -69,7 +70,8 @@ class OnnxNetwork:
         self.config = network.config
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
             difference = _difference(self, network)
@@ -79,8 +81,7 @@ class OnnxNetwork:
             raise BackendError(f"The graph's answers are {difference:.2g} from PyTorch's; allowed is {TOLERANCE:g}.")
 
     def __call__(self, x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
-        rows = (x, log_snr.expand(len(x)), label.expand(len(x)))
-        feed = {name: value.contiguous().numpy() for name, value in zip(INPUTS, rows)}
+        feed = {name: value.contiguous().numpy() for name, value in zip(INPUTS, (x, log_snr, label))}
         return torch.from_numpy(self._session.run([OUTPUT], feed)[0])
 
 
@@ -112,8 +113,9 @@ def export(network: nn.Module) -> bytes:
     By the exporter that traces: for these networks it takes 1 s, the newer one a minute or so, and the graphs are as
     fast. Raises OnnxExporterError.
     """
-    graph, batch = io.BytesIO(), {name: {0: "batch"} for name in (*INPUTS, OUTPUT)}
-    names = {"input_names": list(INPUTS), "output_names": [OUTPUT], "dynamic_axes": batch}
+    graph, rows = io.BytesIO(), dict(zip((*INPUTS, OUTPUT), ("rows", "levels", "labels", "rows")))
+    axes = {name: {0: axis} for name, axis in rows.items()}
+    names = {"input_names": list(INPUTS), "output_names": [OUTPUT], "dynamic_axes": axes}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of this exporter
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of GroupNorm, which looks whether it has one value

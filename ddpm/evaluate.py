@@ -44,12 +44,25 @@ def sliced_wasserstein(a: Tensor, b: Tensor, generator: Generator, projections: 
     mean squared difference of their sorted values. For d = 1 it is the 2-Wasserstein distance itself.
     Raises ValueError if the sets differ in size.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"The two sets have the shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be equal.")
-    if a.shape[1] > 1:
-        directions = F.normalize(torch.randn(a.shape[1], projections, generator=generator), dim=0).to(a)
-        a, b = a @ directions, b @ directions
-    return (a.sort(0).values - b.sort(0).values).double().square().mean().sqrt().item()
+    return sliced_wasserstein_to(b, generator, projections)(a)
+
+
+def sliced_wasserstein_to(b: Tensor, generator: Generator, projections: int = 200) -> Callable[[Tensor], float]:
+    """``sliced_wasserstein`` of many sets to ``b`` (N, d), all along the same directions: b is projected once."""
+    one = b.shape[1] == 1
+    directions = None if one else F.normalize(torch.randn(b.shape[1], projections, generator=generator), dim=0).to(b)
+
+    def projected(points: Tensor) -> Tensor:
+        return (points if one else points @ directions).T.sort(1).values
+
+    reference = projected(b)
+
+    def distance(a: Tensor) -> float:
+        if a.shape != b.shape:
+            raise ValueError(f"The two sets have the shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be equal.")
+        return (projected(a) - reference).double().square().mean().sqrt().item()
+
+    return distance
 
 
 def energy_distance(a: Tensor, b: Tensor) -> float:

@@ -42,9 +42,9 @@ def gaussian_mixture_density(weights: Tensor, means: Tensor, std: float) -> Dens
 
     def density(axis: Tensor, log_snr: Tensor) -> Tensor:
         variance = alpha(log_snr) ** 2 * std**2 + sigma(log_snr) ** 2
-        off = axis[:, None, None] - alpha(log_snr) * means
-        along = (-off.square() / (2 * variance)).float().exp() / (2 * math.pi * variance).sqrt().float()
-        return _on_grid(along, weights.float())
+        off = axis[:, None] - like(alpha(log_snr), axis) * means.T[:, None].to(axis)
+        along = (off.square() * like(-0.5 / variance, axis)).exp() / like((2 * math.pi * variance).sqrt(), axis)
+        return _on_grid(along, weights.to(axis))
 
     return density
 
@@ -78,9 +78,8 @@ def boxes_log_density(low: Tensor, high: Tensor) -> LogDensity:
 
 
 def _on_grid(along: Tensor, weights: Tensor) -> Tensor:
-    """Σ_k w_k times the product over coordinates of ``along`` (G, K, d): components that are products make a matrix one."""
-    along[..., 0] *= weights
-    return along.sum(1)[:, 0] if along.shape[2] == 1 else along[..., 1] @ along[..., 0].T
+    """Σ_k w_k times the product over coordinates of ``along`` (d, G, K): components that are products make a matrix one."""
+    return along[0] @ weights if len(along) == 1 else along[1] @ (along[0] * weights).T
 
 
 def finite(points: Tensor) -> Denoise:
@@ -121,9 +120,10 @@ def boxes_density(low: Tensor, high: Tensor) -> Density:
     """
 
     def density(axis: Tensor, log_snr: Tensor) -> Tensor:
-        a, s, x = alpha(log_snr), sigma(log_snr).clamp(min=1e-9), axis[:, None, None].double()
-        inside = torch.special.ndtr((x - a * low) / s) - torch.special.ndtr((x - a * high) / s)
-        return _on_grid((inside / (a * (high - low))).float(), torch.full((len(low),), 1 / len(low)))
+        a, s, x = alpha(log_snr), sigma(log_snr).clamp(min=1e-9), axis[:, None].double()
+        left, right = (a * edge.T[:, None] for edge in (low, high))
+        inside = torch.special.ndtr((x - left) / s) - torch.special.ndtr((x - right) / s)
+        return _on_grid((inside / (right - left)).to(axis), torch.full((len(low),), 1 / len(low)).to(axis))
 
     return density
 

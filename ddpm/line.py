@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm.data import MIXTURE_MEANS, MIXTURE_STD, MIXTURE_WEIGHTS
 from ddpm.denoiser import unlabelled
 from ddpm.exact import gaussian_mixture, gaussian_mixture_density
-from ddpm.process import Denoise, seeded
+from ddpm.process import Denoise, Network, seeded
 from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, as_one, follow, levels_alone
 from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha_bar, grid
@@ -208,7 +208,7 @@ def interpolated(table: Table) -> Denoise:
 
 
 @torch.no_grad()
-def frames(line: Line, network: nn.Module, samples: bool = True) -> Iterator[Frame | None]:
+def frames(line: Line, network: Network, samples: bool = True) -> Iterator[Frame | None]:
     """The job of ``line``: a frame for each step worth showing and None for the others.
 
     Without ``samples`` only the curves of each shown step.

@@ -27,17 +27,17 @@ class Models(NamedTuple):
 
     pictures: Mapping[str, UNet]
     clouds: Mapping[str, Projection]
-    points: Mapping[str, MLP]
+    points: Mapping[str, Network]
     snapshots: Mapping[str, Snapshots]
     problem: str
 
     @property
-    def plane(self) -> dict[str, MLP]:
+    def plane(self) -> dict[str, Network]:
         """The networks of the sets in the plane."""
         return {name: self.points[name] for name in NETWORKS}
 
     @property
-    def line(self) -> MLP:
+    def line(self) -> Network:
         """The network of the mixture on the line."""
         return self.points[NETWORK]
 
@@ -59,7 +59,7 @@ def load_models(source: str | None, shipped: Path) -> Models:
     )
 
 
-def serve(networks: Mapping[str, UNet], backend: str | None) -> dict[str, Network]:
+def serve(networks: Mapping[str, UNet | MLP], backend: str | None) -> dict[str, Network]:
     """What carries out ``networks`` on this machine, by name. Raises BackendError if ``backend`` cannot."""
     return {name: fast(network, backend) for name, network in networks.items()}
 

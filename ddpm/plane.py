@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ddpm.data import TOYS
 from ddpm.denoiser import unlabelled
-from ddpm.evaluate import sliced_wasserstein
+from ddpm.evaluate import sliced_wasserstein_to
 from ddpm.exact import Density, gaussian_mixture, gaussian_mixture_density
-from ddpm.process import Denoise, seeded
+from ddpm.process import Denoise, Network, seeded
 from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, as_one, diffuse, follow, jump, levels_alone
 from ddpm.scaling import AS_IT_IS, Scaling
@@ -219,7 +219,7 @@ class Frame(NamedTuple):
 
 @torch.no_grad()
 def frames(
-    plane: Plane, network: nn.Module | None, particles: bool = True, scaling: Scaling = AS_IT_IS
+    plane: Plane, network: Network | None, particles: bool = True, scaling: Scaling = AS_IT_IS
 ) -> Iterator[Frame | None]:
     """The job of ``plane``: a frame for each step worth showing and None for the others.
 
@@ -272,10 +272,6 @@ def _states(plane: Plane, denoise: Denoise) -> Iterator[Step]:
 def distances(plane: Plane) -> tuple[Callable[[Tensor], float], float]:
     """The function x (count, 2) -> its sliced Wasserstein distance to held-out data, and what fresh data has."""
     count = min(plane.count, 500)
-    held_out = draw(plane, count, _HELD_OUT)
-
-    def distance(x: Tensor) -> float:
-        return sliced_wasserstein(x[:count], held_out, seeded(1, _DIRECTIONS), projections=32)
-
-    fresh = [distance(draw(plane, count, _FRESH, index)) for index in range(5)]
-    return distance, sum(fresh) / len(fresh)
+    to_held_out = sliced_wasserstein_to(draw(plane, count, _HELD_OUT), seeded(1, _DIRECTIONS), projections=32)
+    fresh = [to_held_out(draw(plane, count, _FRESH, index)) for index in range(5)]
+    return lambda x: to_held_out(x[:count]), sum(fresh) / len(fresh)

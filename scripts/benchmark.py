@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import _root  # noqa: F401
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the app has it
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}  # as the app has it
 os.environ["TQDM_DISABLE"] = "1"  # denoising-diffusion-pytorch draws progress bars
 
 import torch

@@ -71,6 +71,7 @@ def served(
     url = f"http://127.0.0.1:{(port := free_port())}"
     address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
     environment = {**os.environ, **address, **(environment or {})}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch leaves it behind where it has compiled
     with log.open("w") as out:
         process = subprocess.Popen(
             [*through, sys.executable, *command], cwd=folder, env=environment, stdout=out, stderr=out

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
-from torch import nn
 
 from ddpm.data import MIXTURE_MEANS, MIXTURE_STD
 from ddpm.engine import Engine
 from ddpm.line import SETTINGS, Line, frames
+from ddpm.process import Network
 from ddpm.ui.components.line import frame, player, start
 from ddpm.ui.lesson import (
     NO_ETA,
@@ -51,7 +51,7 @@ _FIGURES = {
 """The figures of the exercise: a button's label, and what it sets in the player."""
 
 
-def lesson(engine: Engine, network: nn.Module) -> None:
+def lesson(engine: Engine, network: Network) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built; ``network`` is the one trained on the exercise's mixture."""
 
     def messages_of(line: Line, notes: list[str], owner: str | None, samples: bool = True) -> AsyncIterator[str]:

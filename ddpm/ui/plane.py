@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from torch import nn
 
 from ddpm.engine import Engine
 from ddpm.live import Trained
 from ddpm.plane import DRAWN, MINE, SETTINGS, Frame, Plane, frames, sketch
+from ddpm.process import Network
 from ddpm.scaling import AS_IT_IS
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
@@ -70,7 +70,7 @@ _NOT_YET = (
 )
 
 
-def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[[gr.Request], Trained | None]) -> None:
+def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[gr.Request], Trained | None]) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are the trained ones by the name of their data.
 
     ``mine_of`` gives the visitor's own network, if there is one.
@@ -78,7 +78,7 @@ def lesson(engine: Engine, networks: Mapping[str, nn.Module], mine_of: Callable[
 
     def job_of(
         plane: Plane, notes: list[str], request: gr.Request, particles: bool = True
-    ) -> tuple[Plane, list[str], nn.Module | None, Iterator[Frame | None]]:
+    ) -> tuple[Plane, list[str], Network | None, Iterator[Frame | None]]:
         """The run with the network that there is, the notes on it, that network, and its steps."""
         mine = mine_of(request) if plane.denoiser == MINE else None
         if plane.denoiser == MINE and not mine:

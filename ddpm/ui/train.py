@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import torch._dynamo  # noqa: F401  # the first optimizer imports it, for seconds: better now than in the engine
 
 from ddpm.checkpoint import CheckpointError
 from ddpm.engine import Engine
