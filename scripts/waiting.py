@@ -1,7 +1,7 @@
 """Measure in a browser what a visitor waits for: python scripts/waiting.py CHROMIUM --json waiting.json.
 
 The browser takes its share of the same cores as the app. Times are milliseconds in the page from what the visitor does
-to the screen that shows the answer, the median and the worst; the cold start counts from the command that serves the app.
+to the screen that shows the answer, the median and the worst.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from _served import PATIENCE, served
+from _served import PATIENCE, digits, messages, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -37,11 +37,12 @@ RATE = """() => new Promise(done => {
   requestAnimationFrame(look); })"""
 """Different pictures a second until the run stands still."""
 
+HOLDS = "condition => new Function('d', `return ${condition}`)(document.querySelector('.player').dataset)"
 GENERATE = "document.querySelector('#generate').click()"
 REPLAY = "document.querySelector('.play').click()"
 SLIDE = """const slider = document.querySelector('#t input[type=range]');
   slider.value = Number(slider.value) + 7; slider.dispatchEvent(new Event('input', { bubbles: true }))"""
-RESAMPLE = "document.querySelector('#dice').click()"
+AGAIN = "document.querySelector('#dice').click()"
 
 
 class Wait(NamedTuple):
@@ -53,83 +54,56 @@ class Wait(NamedTuple):
     unit: str = "ms"
 
 
-def of(what: str, taken: list[float]) -> Wait:
-    return Wait(what, statistics.median(taken), max(taken))
-
-
 def waits(chromium: Path, turns: int) -> Iterator[Wait]:
     """All waits, in the order of a visit."""
-    with opened(chromium) as page:
-        begun = time.monotonic()
-        with served({}) as server:
-            answered = time.monotonic() - begun
-            yield Wait("cold start: the server's first answer", answered, answered, "s")
-            page.goto(server.url)
-            page.locator("#generate").click()
-            page.wait_for_function("Number(document.querySelector('.player').dataset.frames) > 0")
-            cold = time.monotonic() - begun
-            yield Wait("cold start: the first picture in the browser", cold, cold, "s")
+    begun = time.monotonic()
+    with ExitStack() as until_end:
+        server = until_end.enter_context(served({}))
+        next(kind for kind in messages(server.url, digits(4, 50, 0)) if kind == "frame")
+        yield Wait(
+            "Cold start: from the command to the first picture, over HTTP", *2 * (time.monotonic() - begun,), "s"
+        )
+        page = until_end.enter_context(opened(chromium, server.url))
 
-            digits = "/?count=4&steps=50"
-            yield of(
-                "Generate to the first digits",
-                answers(page, server.url + digits, GENERATE, "d.job !== before.job && d.frames > 0", turns),
-            )
-            yield of(
-                "Noising: a slider to its pictures",
-                answers(page, server.url + "/noising", SLIDE, "d.t !== before.t", turns),
-            )
-            first = "d.job !== before.job && d.estimates > 0"
-            yield of(
-                "Likelihood: new noise to the first estimate",
-                answers(page, server.url + "/likelihood", RESAMPLE, first, turns),
-            )
+        def wait(what: str, link: str, act: str, condition: str, rest: str = "true", turns: int = turns) -> Wait:
+            ready(page, link)
+            taken = []
+            for _ in range(turns + 1):
+                page.wait_for_function(HOLDS, arg=rest)
+                taken.append(page.evaluate(ANSWER, [act, condition]))
+            return Wait(what, statistics.median(taken[1:]), max(taken[1:]))  # the first does not count
 
-            over = "d.job !== before.job && d.state === 'finished'"
-            yield of(
-                "Plane: 2,000 particles, T = 200, to the last",
-                answers(page, server.url + "/plane?count=2000&steps=200", GENERATE, over, 3),
-            )
-            rates = list(played(page, server.url + "/plane?count=1000&steps=100"))
-            yield Wait(
-                "Plane: 1,000 particles and the field, while they are computed", rates[0], rates[0], "pictures/s"
-            )
-            yield Wait("Plane: the same, replayed", rates[1], rates[1], "pictures/s")
+        new, rests = "d.job !== before.job", "d.state === 'finished' && d.playing === 'false'"
+        yield wait("Digits: Generate to the first picture", "/?count=4", GENERATE, f"{new} && d.frames > 0", rests)
+        yield wait("Noising: a slider to its pictures", "/noising", SLIDE, "d.t !== before.t")
+        yield wait("Likelihood: to the first estimate", "/likelihood", AGAIN, f"{new} && d.estimates > 0")
+        over = f"{new} && d.state === 'finished'"
+        large = "/plane?count=2000&steps=200"
+        yield wait("Plane: 2,000 particles, T = 200, to the last picture", large, GENERATE, over, rests, 3)
+        ready(page, "/plane?count=1000&steps=100")
+        page.locator("select.rate").select_option("60")
+        for what, act in (("as it is computed", GENERATE), ("replayed", REPLAY)):
+            page.wait_for_function(HOLDS, arg=rests)
+            page.evaluate(ANSWER, [act, "d.playing === 'true' && d.frames > 0"])
+            yield Wait(f"Plane: 1,000 particles and the field, {what}", *2 * (page.evaluate(RATE),), "pictures/s")
 
 
 @contextmanager
-def opened(chromium: Path) -> Iterator[Page]:
-    """A page of a fresh browser."""
+def opened(chromium: Path, url: str) -> Iterator[Page]:
+    """A page of a fresh browser, whose addresses begin with ``url``."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, base_url=url)
         page.set_default_timeout(1e3 * PATIENCE)
         yield page
         browser.close()
 
 
-def answers(page: Page, url: str, act: str, condition: str, turns: int) -> list[float]:
-    """Milliseconds from ``act`` on the page at ``url`` to ``condition``, ``turns`` times after one that does not count."""
-    ready(page, url)
-    return [page.evaluate(ANSWER, [act, condition]) for _ in range(turns + 1)][1:]
-
-
-def played(page: Page, url: str) -> Iterator[float]:
-    """The pictures a second of a run at ``url`` as it is computed, and replayed, both as fast as the page offers."""
-    ready(page, url)
-    rate = page.locator("select.rate")
-    rate.select_option(max((option.get_attribute("value") for option in rate.locator("option").all()), key=float))
-    page.wait_for_function("document.querySelector('.player').dataset.playing === 'false'")
-    for act in (GENERATE, REPLAY):
-        page.evaluate(ANSWER, [act, "d.playing === 'true' && d.frames > 0"])
-        yield page.evaluate(RATE)
-
-
-def ready(page: Page, url: str) -> None:
-    """Opens ``url`` and returns once it answers."""
-    page.goto(url)
+def ready(page: Page, link: str) -> None:
+    """Opens ``link`` and returns once its plots stand."""
+    page.goto(link)
     page.locator(".player[data-plots=ready]").wait_for()
 
 

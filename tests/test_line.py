@@ -398,9 +398,10 @@ def test_the_json_of_a_run_gives_it_back(page, server):
 
 
 def test_stop_ends_the_run(page, server):
-    page.goto(f"{server}/line?steps=1000&sampler=heun")
-    wait(page, "Number(d.frames) >= 2 && (document.querySelector('#stop').click(), true)")
-    wait(page, "d.state === 'stopped'")
+    with at_work(server, 1):  # so that the run is not over when the click arrives
+        page.goto(f"{server}/line?steps=1000&sampler=heun")
+        wait(page, "Number(d.frames) >= 2 && (document.querySelector('#stop').click(), true)")
+        wait(page, "d.state === 'stopped'")
     assert 2 <= int(state(page)["frames"]) < 100
 
 
