@@ -122,6 +122,11 @@ class Job:
         self.put(None)
 
     @property
+    def unread(self) -> bool:
+        """Whether ``next`` has something to give at once."""
+        return not self._frames.empty()
+
+    @property
     def ready(self) -> bool:
         """Whether it can go on: what it asked is answered, and its owner keeps up with its frames."""
         return not (self.asked and self.asked.missing) and self._given - self._taken < MOST_UNREAD

@@ -78,10 +78,11 @@ def messages(url: str, settings: Mapping[str, object]) -> Iterator[str]:
             if name == "event":
                 kind = value
             elif name == "data" and kind == "generating":
-                header = json.loads(json.loads(value)[0].partition("|")[0])
-                if header.get("problem"):
-                    raise OSError(f"A run failed: {header['problem']}")
-                yield header["kind"]
+                for message in json.loads(value)[0].split("\n"):
+                    header = json.loads(message.partition("|")[0])
+                    if header.get("problem"):
+                        raise OSError(f"A run failed: {header['problem']}")
+                    yield header["kind"]
             elif name == "data" and kind == "error":
                 raise OSError(f"The server has an error: {value}")
 

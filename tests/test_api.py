@@ -168,7 +168,7 @@ def test_a_program_gets_the_bound_term_by_term_and_the_exact_value(client):
 )
 def test_a_lesson_without_a_run_streams_what_its_page_gets(client, name, asked, kinds):
     job = client.submit(**asked, api_name=name)
-    headers = [json.loads(message.partition("|")[0]) for message in job]
+    headers = [json.loads(message.partition("|")[0]) for lines in job for message in lines.split("\n")]
     assert [kind for kind, _ in groupby(header["kind"] for header in headers)] == kinds
     assert asked.items() <= headers[0]["run"].items()
     assert not headers[-1]["problem"]

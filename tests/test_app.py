@@ -316,8 +316,8 @@ def test_a_run_that_fails_is_said_to_have_failed_and_the_next_one_works(gated, p
 
 def test_a_program_gets_the_run_as_messages(server):
     client = Client(server, verbose=False, analytics_enabled=False)
-    messages = list(client.submit(label="3", count=2, steps=5, schedule="linear", seed=9, api_name="/denoise_mnist"))
-    headers = [json.loads(message.split("|", 1)[0]) for message in messages]
+    given = client.submit(label="3", count=2, steps=5, schedule="linear", seed=9, api_name="/denoise_mnist")
+    headers = [json.loads(message.split("|", 1)[0]) for lines in given for message in lines.split("\n")]
     assert [header["kind"] for header in headers] == ["start", *["frame"] * 6, "end"]
     assert Run(**headers[0]["run"]) == Run(label="3", count=2, steps=5, schedule="linear", seed=9)
 

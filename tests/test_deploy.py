@@ -76,9 +76,7 @@ def test_the_app_draws_from_the_images_files_as_an_ordinary_user_on_a_disk_that_
     with served(tmp_path / "log", environment, command, folder, ordinary) as url:
         up = time.monotonic() - begun
         client = Client(url, verbose=False, analytics_enabled=False, download_files=False)
-        kinds = [
-            message.split('"kind": "')[1].split('"')[0] for message in client.submit(**QUICK, api_name="/denoise_mnist")
-        ]
+        kinds = re.findall(r'"kind": "(\w+)"', "".join(client.submit(**QUICK, api_name="/denoise_mnist")))
         drawn = time.monotonic() - begun
         picture, _ = client.predict(**QUICK, api_name="/generate_mnist")
         assert Path(picture["path"]).is_relative_to(temporary)

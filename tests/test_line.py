@@ -41,6 +41,7 @@ from ddpm.run import shown
 from ddpm.schedule import betas, grid
 from ddpm.ui.components import line as player
 from ddpm.ui.components import shared
+from scripts._served import at_work
 
 MOVED = Line(mean1=-1.5, mean2=3.0, weight1=3, weight2=1, std=0.4, denoiser="exact", schedule="cosine", steps=100)
 RUNS = [Line(), MOVED, Line(mean1=1 / 3, std=0.25, schedule="polynomial", p=2.5, sampler="heun", eta=0.5, seed=7)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
@@ -420,6 +422,10 @@ def told(settings: Settings, notes: Sequence[str], **measures: Any) -> dict[str,
 # --- streams ----------------------------------------------------------------------------------------------------------
 
 
+PACE = 0.04
+"""Seconds from one message with frames to the next: frames that come faster share one, which costs the page the same."""
+
+
 async def stream(
     engine: Engine,
     steps: Iterator[Any | None],
@@ -427,15 +433,26 @@ async def stream(
     start: Callable[[int], str],
     pack: Callable[[Any, int], str],
 ) -> AsyncIterator[str]:
-    """The messages of one job: ``start`` of its number, each frame as ``pack`` of it and the number writes it, the end."""
-    number = next(_jobs)
+    """The messages of one job: ``start`` of its number, each frame as ``pack`` of it and the number writes it, the end.
+
+    Lines of one string are messages that came within PACE; the first frame is not kept waiting.
+    """
+    number, ended, due = next(_jobs), None, 0.0
     job = engine.submit(steps, owner or f"run {number}")
     try:
         yield start(number)
-        while (shown := await job.next()) is not None:
-            yield waiting(shown, number) if isinstance(shown, Place) else pack(shown, number)
-        yield end(number)
-    except RuntimeError:
-        yield end(number, FAILED)
+        while ended is None:
+            await asyncio.sleep(due - time.monotonic())
+            lines = []
+            try:
+                while ended is None and (not lines or job.unread):
+                    if (shown := await job.next()) is None:
+                        ended = end(number)
+                    else:
+                        lines.append(waiting(shown, number) if isinstance(shown, Place) else pack(shown, number))
+            except RuntimeError:
+                ended = end(number, FAILED)
+            due = time.monotonic() + PACE
+            yield "\n".join([*lines, ended] if ended else lines)
     finally:
         engine.drop(job)

@@ -16,7 +16,6 @@ const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 // --- messages ----------------------------------------------------------------------------------------------------
 
 function receive(message) {
-  if (!message) return;
   const [header, bytes] = parse(message);
   if (header.kind === "start") open(header, bytes);
   else if (!run || header.job !== run.job) return; // a late frame of a run that has been replaced

@@ -15,7 +15,6 @@ let handles = [], dragged = null, sent = false, changed = false, writing = 0;
 // --- messages ----------------------------------------------------------------------------------------------------
 
 function receive(message) {
-  if (!message) return;
   const [header, bytes] = parse(message);
   if (header.kind === "start" && !(begun && header.job < begun.job)) start(header);
   else if (header.job !== begun?.job) return;
@@ -179,5 +178,4 @@ openPlots(async () => {
 });
 
 new MutationObserver(fillPlots).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-watch("value", () => receive(props.value));
-receive(props.value);
+hear(receive);

@@ -10,7 +10,6 @@ let begun = { step: null, samples: null }, curves = null, byT = null;
 
 // A step and the samples are separate jobs: the samples go on while the visitor looks at other steps.
 function receive(message) {
-  if (!message) return;
   const [header, bytes] = parse(message);
   if (header.kind === "start") start(header);
   else if (header.job === begun.step?.job && header.kind === "step") showStep(header, bytes);
@@ -156,5 +155,4 @@ openPlots(async () => {
 });
 
 new MutationObserver(fill).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-watch("value", () => receive(props.value));
-receive(props.value);
+hear(receive);

@@ -2,7 +2,6 @@
 let begun = null, newest = null, terms = null, refining = null, way = [];
 
 function receive(message) {
-  if (!message) return;
   const [header, bytes] = parse(message);
   if (header.kind === "start") start(header, bytes);
   else if (header.job !== begun?.job) return; // late, of an estimate that has been replaced
@@ -96,5 +95,4 @@ openPlots(async () => {
 });
 
 new MutationObserver(fill).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-watch("value", () => receive(props.value));
-receive(props.value);
+hear(receive);

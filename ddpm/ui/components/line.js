@@ -284,5 +284,4 @@ openPlots(async () => {
   if (run) fillHeat();
 });
 
-watch("value", () => receive(props.value));
-receive(props.value);
+hear(receive);

@@ -9,7 +9,6 @@ let looked = -1, strip = null, histogram = null, agreement = null, power = null,
 
 // Moving t and changing the rest are separate jobs, so that what takes long goes on while t moves.
 function receive(message) {
-  if (!message) return;
   const [header, bytes] = parse(message);
   if (header.kind === "start") start(header);
   else if (header.kind === "strip" && header.job === looked) showStrip(header, bytes);
@@ -203,5 +202,4 @@ openPlots(async () => {
 });
 
 new MutationObserver(fillPlots).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-watch("value", () => receive(props.value));
-receive(props.value);
+hear(receive);

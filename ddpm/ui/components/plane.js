@@ -378,5 +378,4 @@ openPlots(async () => {
   listen(world.div);
 });
 
-watch("value", () => receive(props.value));
-receive(props.value);
+hear(receive);

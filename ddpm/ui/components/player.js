@@ -191,5 +191,4 @@ $(".predicted").addEventListener("change", () => { if (playing) planePlot?.draw(
 $("canvas.x").addEventListener("click", choose);
 $("canvas.x0").addEventListener("click", choose);
 
-watch("value", () => receive(props.value));
-receive(props.value);
+hear(receive);

@@ -9,6 +9,13 @@ const plots = [];
 
 // --- messages ----------------------------------------------------------------------------------------------------
 
+// Hands each line of the component's value, now and whenever it changes, to receive: a message.
+function hear(receive) {
+  const all = () => (props.value || "").split("\n").filter(Boolean).forEach(receive);
+  watch("value", all);
+  all();
+}
+
 // The header of a message, and the bytes after it.
 function parse(message) {
   const cut = message.indexOf("|");

@@ -7,7 +7,6 @@ let data = new Int16Array(0), exact = null;
 // --- messages ----------------------------------------------------------------------------------------------------
 
 function take(message) {
-  if (!message) return;
   const cut = message.indexOf("|"), header = JSON.parse(message.slice(0, cut));
   if (header.kind === "file") save(header.name, decodeBase64(message.slice(cut + 1)));
   else if (header.kind === "start" && header.goesOn && sameRun(header)) goOn(header);
@@ -156,5 +155,4 @@ openPlots(async () => {
   if (frames.length) scaleLoss(frames[0]);
 });
 
-watch("value", () => take(props.value));
-take(props.value);
+hear(take);
