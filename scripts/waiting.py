@@ -81,11 +81,15 @@ def waits(chromium: Path, turns: int) -> Iterator[Wait]:
         large = "/plane?count=2000&steps=200"
         yield wait("Plane: 2,000 particles, T = 200, to the last picture", large, GENERATE, over, rests, 3)
         ready(page, "/plane?count=1000&steps=100")
-        page.locator("select.rate").select_option("60")
+        page.locator("select.rate").select_option("30")
         for what, act in (("as it is computed", GENERATE), ("replayed", REPLAY)):
             page.wait_for_function(HOLDS, arg=rests)
             page.evaluate(ANSWER, [act, "d.playing === 'true' && d.frames > 0"])
-            yield Wait(f"Plane: 1,000 particles and the field, {what}", *2 * (page.evaluate(RATE),), "pictures/s")
+            yield Wait(
+                f"Plane: 1,000 particles and the field at 30 a second, {what}",
+                *2 * (page.evaluate(RATE),),
+                "pictures/s",
+            )
 
 
 @contextmanager

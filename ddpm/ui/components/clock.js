@@ -8,7 +8,7 @@ const layers = [...element.querySelectorAll(".layers [name]")];
 const layer = Object.fromEntries(layers.map((control) => [control.name, control]));
 
 let run = null, frames = [], ended = null; // the run's header, its frames, its end
-let position = 0, playing = false, lastTick = 0, ticking = false, stale = false, settling = 0;
+let position = 0, playing = false, lastTick = 0, ticking = false, stale = false, settling = 0, clearing = 0;
 let hold = null; // the position at which a run is to stand still while its frames arrive
 let patient = false; // whether it stands at its first frame until the last is there, for who wants no motion
 const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -178,8 +178,14 @@ function wordsOfLevel(frame) {
   return [`step t = ${frame.index} of ${run.run.steps}`, `log-SNR λ = ${level} · signal left ᾱ = ${percent(frame.alphaBar)}`];
 }
 
-// Takes out the traces that rest() has added.
+// Takes out the traces that rest() has added, for which Plotly needs a while: later, so that a picture comes first.
+function clearSoon() {
+  clearTimeout(clearing);
+  clearing = setTimeout(clearTraces, 100);
+}
+
 function clearTraces() {
+  clearTimeout(clearing);
   for (const one of plots) {
     const extra = one.div.data.map((_, i) => i).slice(one.still);
     if (extra.length) Plotly.deleteTraces(one.div, extra);

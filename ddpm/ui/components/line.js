@@ -202,7 +202,7 @@ function rest() {
 
 function unrest() {
   resting = false;
-  clearTraces();
+  clearSoon();
 }
 
 function pathTraces(colour) {

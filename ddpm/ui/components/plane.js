@@ -229,7 +229,7 @@ function rest() {
 
 function unrest() {
   player.dataset.resting = resting = false;
-  clearTraces();
+  clearSoon();
 }
 
 function worldTraces(frame, colour) {

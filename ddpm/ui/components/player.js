@@ -12,7 +12,7 @@ function begin() {
   const pictures = run.labels.map((label) => run.names[label]).join(", ");
   $("canvas.x").setAttribute("aria-label", `x_t, the noisy pictures, asked for: ${pictures}`);
   $("canvas.x0").setAttribute("aria-label", `predicted x_0, the clean pictures, asked for: ${pictures}`);
-  if (pixelPlot) Plotly.relayout(pixelPlot.div, { "xaxis.range": [run.run.steps, 0] });
+  if (pixelPlot && pixelPlot.div.layout.xaxis.range[0] !== run.run.steps) Plotly.relayout(pixelPlot.div, { "xaxis.range": [run.run.steps, 0] });
   beginAlgorithm();
 }
 
@@ -155,7 +155,7 @@ function paintPixels(over, toX, toY) {
   over.stroke();
 }
 
-const unrest = clearTraces;
+const unrest = clearSoon;
 
 // At rest the run stands in the plots as Plotly traces too: values on hover, zoom, save as PNG.
 function rest() {

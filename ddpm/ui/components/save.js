@@ -11,6 +11,7 @@ async function shoot(positions, share, compose) {
   const [shot, stood, summary, made] = [run, position, $(".save summary"), []];
   const words = summary.textContent;
   unrest();
+  clearTraces();
   clearTimeout(settling);
   [playing, hold, player.inert] = [false, null, true];
   try {

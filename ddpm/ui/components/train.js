@@ -119,7 +119,7 @@ function rest() {
 
 function unrest() {
   resting = false;
-  clearTraces();
+  clearSoon();
 }
 
 const views = () => [["Made by the network", world], ["Loss", loss]];
