@@ -233,20 +233,7 @@ def test_visitors_files_lie_in_a_folder_that_others_on_the_machine_cannot_read(f
     assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_an_upload_is_removed_once_it_is_read_and_no_other_file_ever(folder, tmp_path):
-    upload, other = folder / "a" / "picture.png", tmp_path / "precious"
-    upload.parent.mkdir()
-    for path in (upload, other):
-        path.write_bytes(b"1")
-    (folder / "link").symlink_to(other)
-    for path in (upload, other, folder / ".." / "precious", folder / "link"):
-        guard.discard(path)
-    assert not upload.exists()
-    assert other.exists()
-    other.unlink()
-
-
-def test_what_nobody_took_is_removed_in_time_and_what_is_the_apps_stays(folder):
+def test_an_upload_is_removed_in_time_and_what_is_the_apps_stays(folder):
     now = time.time()
     for name, age in {"icon": 5000, "old": 3000, "new": 1}.items():
         (folder / name).write_bytes(b"123")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import math
@@ -36,7 +37,7 @@ from ddpm.picture import DRAWING, UPLOAD, encode
 from ddpm.process import seeded
 from ddpm.settings import SCHEDULE
 from ddpm.ui.components.noising import pack, start
-from ddpm.ui.noising import PRESETS
+from ddpm.ui.noising import PRESETS, take
 
 SKETCH = encode(torch.randint(256, DRAWING, generator=seeded(1)).to(torch.uint8), 4)
 PHOTO = encode(torch.randint(256, UPLOAD, generator=seeded(2)).to(torch.uint8), 8)
@@ -115,6 +116,12 @@ def test_an_uploaded_picture_stays_out_of_the_link_and_the_page_says_so():
     assert broken == Noising() and "upload it again" in notes[-1]
     with pytest.raises(ValueError, match="there is no upload"):
         Noising(picture=UPLOADED)
+
+
+def test_a_class_may_upload_the_same_file(tmp_path):
+    path = str(tmp_path / "same.png")  # Gradio names an upload by its content
+    Image.new("L", (40, 40), 90).save(path)
+    assert asyncio.run(take(path)) == asyncio.run(take(path))
 
 
 def test_an_upload_bright_at_its_edge_is_inverted_for_digits_alone():

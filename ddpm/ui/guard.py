@@ -277,15 +277,6 @@ def sweep(folder: Path, began: float) -> int:
     return kept
 
 
-def discard(path: Path) -> None:
-    """Removes a visitor's upload once it has been read, and nothing else.
-
-    Gradio takes a path that it serves to everybody, such as the plots' script, for an upload too.
-    """
-    if Path(get_upload_folder()).resolve() in path.resolve().parents:
-        path.unlink(missing_ok=True)
-
-
 async def _fetch_nothing(url: str) -> NoReturn:
     raise ValueError("This app fetches nothing from other addresses.")
 

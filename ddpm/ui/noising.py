@@ -21,7 +21,6 @@ from ddpm.process import Network
 from ddpm.ui.components.noising import errors, pack, row, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.components.sketch import sketch
-from ddpm.ui.guard import discard
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
@@ -244,8 +243,6 @@ async def take(path: str) -> tuple[str, str]:
         return encode(await asyncio.to_thread(from_file, Path(path)), 8), UPLOADED
     except PictureError as error:
         raise gr.Error(str(error), print_exception=False, title="Not this file") from error
-    finally:
-        discard(Path(path))
 
 
 def _clicked(event: gr.EventData) -> int:

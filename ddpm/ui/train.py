@@ -38,7 +38,6 @@ from ddpm.scaling import Scaling
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.train import COOKIE, file, frame, note, player, start
 from ddpm.ui.experiments import TRAINING as EXPERIMENTS
-from ddpm.ui.guard import discard
 from ddpm.ui.lesson import (
     QUIET,
     STREAMING,
@@ -197,8 +196,6 @@ def lesson(engine: Engine, visits: Visits) -> None:
         except CheckpointError as error:
             gr.Warning(str(error))
             return
-        finally:
-            discard(Path(path))
         async with aclosing(show(visit, ["This is the network that you have loaded."])) as messages:
             async for message in messages:
                 yield message
