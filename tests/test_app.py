@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from ddpm.engine import Engine
 from ddpm.plots import columns
 from ddpm.run import Run, perform
 from ddpm.ui import pictures
+from ddpm.ui.experiments import pictures as experiments_of
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 QUICK = "/?count=2&steps=5&seed=3"
@@ -312,6 +314,23 @@ def test_a_run_that_fails_is_said_to_have_failed_and_the_next_one_works(gated, p
     gated.gate.broken = False
     gated.gate.admit(5)
     assert generate(page)["state"] == "finished"
+
+
+@pytest.mark.parametrize("path", ["", "colour"])
+def test_an_experiment_sets_the_controls_and_runs(page, server, path):
+    job = open_page(page, f"{server}/{path}?count=1&steps=2")["job"]
+    name, model = "Three steps: too few", {"": "mnist", "colour": "cifar10"}[path]
+    page.locator("#experiment input").click()
+    page.get_by_role("option", name=name).click()
+    wait(page, f"d.job !== '{job}' && d.state === 'finished'")
+    experiment = experiments_of(model)[name]
+    assert page.locator("#look-for").inner_text() == experiment.text
+    assert query(page).items() >= experiment.settings.query().items()
+
+
+def test_the_experiments_say_in_two_or_three_sentences_what_to_look_for():
+    for one in experiments_of("mnist").values():
+        assert 2 <= len(re.findall(r"[a-z0-9]\.( |$)", one.text)) <= 3
 
 
 def test_a_program_gets_the_run_as_messages(server):

@@ -9,6 +9,7 @@ from ddpm.data import TOYS
 from ddpm.live import Training
 from ddpm.plane import DRAWN, Plane, encode_points
 from ddpm.process import seeded
+from ddpm.run import Run
 from ddpm.settings import Settings
 
 
@@ -72,6 +73,38 @@ PLANE = {
     ),
 }
 """Of the lesson in the plane: by name, in the order of the page."""
+
+
+def pictures(model: str) -> dict[str, Experiment]:
+    """Of the lessons that draw pictures with ``model``, likewise."""
+    return {
+        "DDIM: the noise decides": Experiment(
+            Run(model),
+            "η = 0 adds no noise on the way: in Line by line, below the pictures, σ is 0 at every step, and what comes out "
+            "depends on the noise at the start alone. Compare with the next experiment, which starts from the same noise.",
+        ),
+        "DDPM, from the same noise": Experiment(
+            Run(model, eta=1.0),
+            "η = 1 draws new noise at every step: Line by line shows it and the σ that scales it. The same starts now end "
+            "in other pictures, of the same kind.",
+        ),
+        "Three steps: too few": Experiment(
+            Run(model, steps=3),
+            "Each of the three steps is a leap towards x̂₀, and from pure noise that is an average of all that could "
+            "come of it: soft and plain. Raise T to 50 and watch the same starts become sharp.",
+        ),
+        "A constant β that never reaches noise": Experiment(
+            Run(model, schedule="constant", c=1.0),
+            "At t = T, 37 % of the signal's variance should still be there, but the run starts from pure noise, which the "
+            "network takes for a noisy picture. What comes out is a tangle; raise c to 10.",
+        ),
+        "Guidance: sure, but all alike": Experiment(
+            Run(model, guidance=4.0),
+            "w = 4 pushes each picture away from what the network would draw without a label: it becomes hard to mistake, "
+            "and loses variety. Set w to 0 and back: same noise, same label.",
+        ),
+    }
+
 
 TRAINING = {
     "Data ten times too small, ten steps": Experiment(

@@ -207,7 +207,7 @@ class Experiments(NamedTuple):
 
 
 def experiments(known: Mapping[str, Experiment]) -> Experiments:
-    """The choice among ``known``; its ``text`` is still to be rendered where it is to stand."""
+    """The choice among ``known``; it and its ``text`` are still to be rendered where they are to stand."""
     choice = gr.Dropdown(
         list(known),
         value=None,
@@ -215,6 +215,7 @@ def experiments(known: Mapping[str, Experiment]) -> Experiments:
         info="Settings worth a look; one click runs them.",
         elem_id="experiment",
         min_width=200,
+        render=False,
     )
     return Experiments(known, choice, gr.Markdown(visible=False, elem_id="look-for", render=False))
 

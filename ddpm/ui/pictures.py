@@ -17,6 +17,7 @@ from ddpm.plots import tile
 from ddpm.process import Network
 from ddpm.run import ANY, EACH, MODELS, Run
 from ddpm.ui.components.player import frame, player, start
+from ddpm.ui.experiments import pictures as experiments_of
 from ddpm.ui.lesson import (
     NO_ETA,
     SAMPLER_NAMES,
@@ -24,6 +25,7 @@ from ddpm.ui.lesson import (
     connect,
     dropdown,
     endpoint,
+    experiments,
     follow_schedule,
     given,
     last,
@@ -146,10 +148,13 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
     with gr.Row(elem_id="ask"):
         controls = {"label": _label(model, texts)}
         pressed = buttons()
+    offered = experiments(experiments_of(model))
+    offered.text.render()
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player(cloud, network.config.shape)
         with gr.Column(scale=1, min_width=280, elem_id="settings"):
+            offered.choice.render()
             controls |= _settings()
 
     controls = {name: controls[name] for name in _NAMES}
@@ -157,6 +162,7 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
     generate.__doc__ = texts.endpoint
     outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
     endpoint(generate, f"generate_{model}", controls, outputs, Run.allowed({"model": model}))
+    offered.connect(controls, screen, denoise)
     follow_schedule(controls)
 
 

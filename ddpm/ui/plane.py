@@ -160,6 +160,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
             ),
         }
         offered = experiments(EXPERIMENTS)
+        offered.choice.render()
         pressed = buttons()
     offered.text.render()
     with gr.Row(elem_id="stage"):

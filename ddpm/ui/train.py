@@ -228,6 +228,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
             "data": dropdown(Training, "data", "Data", "The shape that the network is to learn.", DATA)
         }
         offered = experiments(EXPERIMENTS)
+        offered.choice.render()
         with gr.Column(scale=0, min_width=330):
             with gr.Row():
                 begin = gr.Button("Train", variant="primary", min_width=90, elem_id="train")

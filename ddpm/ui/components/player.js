@@ -74,7 +74,7 @@ function arrays() {
   return { x: all("x"), x0: all("x0"), labels: [Int32Array.from(run.labels), [count]] };
 }
 
-function choose(event) {
+function choosePixel(event) {
   if (!frames.length) return;
   const canvas = event.currentTarget, box = canvas.getBoundingClientRect();
   const x = Math.floor(((event.clientX - box.left) / box.width) * canvas.width);
@@ -188,7 +188,7 @@ openPlots(async () => {
 // --- controls ----------------------------------------------------------------------------------------------------
 
 $(".predicted").addEventListener("change", () => { if (playing) planePlot?.draw(); else rest(); });
-$("canvas.x").addEventListener("click", choose);
-$("canvas.x0").addEventListener("click", choose);
+$("canvas.x").addEventListener("click", choosePixel);
+$("canvas.x0").addEventListener("click", choosePixel);
 
 hear(receive);
