@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from browser import find
 from hub import NAME
 from huggingface_hub import constants
 from PIL import Image
@@ -442,6 +443,17 @@ def test_a_crowd_is_measured_together_and_one_after_another(call, tmp_path):
     for row in (together, alone):
         assert 0 < row["first"] <= row["end"] <= row["end_worst"]
         assert 0 < row["answer"] <= row["answer_worst"]
+
+
+@pytest.mark.slow
+def test_what_a_visitor_waits_for_is_measured_in_a_browser(call, tmp_path):
+    if not (chromium := find()):
+        pytest.skip("there is no Chromium; make browser installs one")
+    file = tmp_path / "waiting.json"
+    call("waiting.py", chromium, "--turns", 1, "--json", file)
+    waits = json.loads(file.read_text())
+    assert [wait["unit"] for wait in waits] == ["s", *["ms"] * 4, *["pictures/s"] * 2]
+    assert all(0 < wait["median"] <= wait["worst"] for wait in waits)
 
 
 @pytest.mark.parametrize(
