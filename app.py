@@ -1,7 +1,7 @@
 """The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where).
 
 DDPM_CHECKPOINTS names a folder or a repository on the Hub (USER/NAME or USER/NAME@REVISION) whose networks replace the
-shipped ones of the same names. DDPM_BACKEND=torch or onnx says what carries out the image networks (default: the faster),
+shipped ones of the same names. DDPM_BACKEND=torch or onnx says what carries out the networks (default: the faster),
 DDPM_JOBS how many visitors' runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a
 forward pass at most (default: what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2)
 under Ray Serve carry them out.
