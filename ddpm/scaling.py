@@ -39,6 +39,8 @@ class Scaling:
         x_t = α x0 + σ ε with x0 = shift + scale z0 is, but for shift and length, a noised z0:
         (x_t − α shift) / √(α² scale² + σ²) = α' z0 + σ' ε with α'² + σ'² = 1 and the log-SNR λ + 2 log scale.
         """
+        if self.scale == 1 and not any(self.shift):
+            return denoise
         offset = 2 * math.log(self.scale)
 
         def rescaled(x: Tensor, log_snr: Tensor) -> Tensor:
