@@ -9,6 +9,7 @@ from pages import finish, open_page, query, scrub, state, wait
 
 from app import LESSONS
 from ddpm.run import Run
+from ddpm.ui.experiments import PLANE
 
 COURSE = Path(__file__).parents[1] / "docs" / "lecture.json"
 QUICK = {"title": "Short", "experiments": [
@@ -100,6 +101,22 @@ def test_a_sequence_is_stepped_through_with_the_keys_and_survives_a_reload(page,
     page.keyboard.press("n")
     page.keyboard.press("p")
     page.wait_for_url("**/line?**experiment=1**")
+
+
+@pytest.mark.parametrize(("lesson", "texts"), [("plane", [one.text for one in PLANE.values()]), ("noising", None)])
+def test_without_a_lecture_the_keys_step_through_the_pages_own_experiments(page, server, lesson, texts):
+    page.goto(f"{server}/{lesson}?lecture=1&steps=3")
+    wait(page, "d.measured || d.state === 'finished'")
+    shown = []
+    for key in ("n", "n", "p"):
+        page.keyboard.press(key)
+        page.wait_for_function(
+            "before => { const text = document.querySelector('#look-for .md')?.innerText; return text && text !== before; }",
+            arg=shown[-1] if shown else "",
+        )
+        shown.append(page.locator("#look-for .md").inner_text())
+    assert shown[0] == shown[2] != shown[1]
+    assert texts is None or shown[:2] == texts[:2]
 
 
 @pytest.mark.parametrize(

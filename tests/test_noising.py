@@ -338,6 +338,19 @@ def upload(page, path):
     page.locator("input[type=file][accept='image/*']").set_input_files(path)
 
 
+def test_the_examples_come_back_after_a_drawing(page, server):
+    page.goto(server + "/noising?steps=20&t=7")
+    wait(page, "d.measured")
+    page.get_by_role("radio", name="drawn by you").check()
+    page.locator("#drawer").wait_for()
+    page.locator(".picker").wait_for(state="hidden")
+    page.get_by_role("radio", name="an example").check()
+    page.locator("#drawer").wait_for(state="hidden")
+    page.get_by_role("radio", name="5, example 1").click()
+    wait(page, "d.moment")
+    page.wait_for_url("**picture=example&example=5&**")
+
+
 def test_an_uploaded_picture_is_shown_cropped_and_kept_out_of_the_link(page, server, tmp_path):
     open_page(page, f"{server}{QUICK}&model=cifar10")
     image = Image.new("RGB", (300, 100), "red")

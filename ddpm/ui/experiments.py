@@ -9,7 +9,7 @@ from ddpm.data import TOYS
 from ddpm.live import Training
 from ddpm.plane import DRAWN, Plane, encode_points
 from ddpm.process import seeded
-from ddpm.run import Run
+from ddpm.run import MODELS, Run
 from ddpm.settings import Settings
 
 
@@ -91,17 +91,17 @@ def pictures(model: str) -> dict[str, Experiment]:
         "Three steps: too few": Experiment(
             Run(model, steps=3),
             "Each of the three steps is a leap towards x̂₀, and from pure noise that is an average of all that could "
-            "come of it: soft and plain. Raise T to 50 and watch the same starts become sharp.",
+            "come of it: soft and plain. Raise T to 50, press Generate, and watch the same starts become sharp.",
         ),
         "A constant β that never reaches noise": Experiment(
             Run(model, schedule="constant", c=1.0),
             "At t = T, 37 % of the signal's variance should still be there, but the run starts from pure noise, which the "
-            "network takes for a noisy picture. What comes out is a tangle; raise c to 10.",
+            "network takes for a noisy picture. What comes out is a tangle; raise the rate c to 10.",
         ),
         "Guidance: sure, but all alike": Experiment(
-            Run(model, guidance=4.0),
-            "w = 4 pushes each picture away from what the network would draw without a label: it becomes hard to mistake, "
-            "and loses variety. Set w to 0 and back: same noise, same label.",
+            Run(model, MODELS[model][7], guidance=4.0),
+            "w = 4 pushes each picture away from what the network would draw without a label: each becomes hard to "
+            "mistake, and all become alike. Set w to 0 and press Generate: the same noise, and more variety.",
         ),
     }
 

@@ -221,10 +221,11 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
             **following,
         )
         chosen.then(show, set(inputs), **streaming)
-    controls["model"].change(lambda model: gr.HTML(sheet=model), controls["model"], controls["example"], **QUIET)
+    kind = [controls["model"], controls["picture"]]
+    controls["model"].change(_examples, kind, controls["example"], **QUIET)
     controls["picture"].change(
-        lambda picture: [gr.HTML(visible=picture == EXAMPLE), gr.Column(visible=picture == DRAWN)],
-        controls["picture"],
+        lambda model, picture: [_examples(model, picture), gr.Column(visible=picture == DRAWN)],
+        kind,
         [controls["example"], drawer],
         **QUIET,
     )
@@ -235,6 +236,11 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
     streamed(noise, "noise", typed, shown, shared)
     endpoint(noise_picture, "noise_picture", typed, outputs, shared)
+
+
+def _examples(model: str, picture: str) -> gr.HTML:
+    """The picker with the examples of ``model``, empty if none is to be picked: hidden it would not come back."""
+    return gr.HTML(sheet=model if picture == EXAMPLE else "")
 
 
 async def take(path: str) -> tuple[str, str]:

@@ -147,14 +147,14 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
     gr.Markdown(texts.introduction)
     with gr.Row(elem_id="ask"):
         controls = {"label": _label(model, texts)}
+        offered = experiments(experiments_of(model))
+        offered.choice.render()
         pressed = buttons()
-    offered = experiments(experiments_of(model))
     offered.text.render()
     with gr.Row(elem_id="stage"):
         with gr.Column(scale=3, min_width=320):
             screen = player(cloud, network.config.shape)
         with gr.Column(scale=1, min_width=280, elem_id="settings"):
-            offered.choice.render()
             controls |= _settings()
 
     controls = {name: controls[name] for name in _NAMES}
@@ -189,7 +189,7 @@ def _advice(run: Run) -> list[str]:
 def _label(model: str, texts: Texts) -> gr.Radio:
     choices = [("one of each", EACH), *((name, name) for name in MODELS[model]), ("any (no label)", ANY)]
     return gr.Radio(
-        choices, value=Run.label, label=texts.label, info=texts.info, elem_id="label", scale=1, min_width=300
+        choices, value=Run.label, label=texts.label, info=texts.info, elem_id="label", scale=4, min_width=300
     )
 
 
@@ -206,7 +206,9 @@ def _settings() -> dict[str, gr.components.Component]:
             SAMPLER_NAMES,
         ),
         "eta": slider(Run, "eta", 0.05, "Noise added on the way, η", "0: none (DDIM). 1: as much as DDPM adds."),
-        "guidance": slider(Run, "guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates the digit."),
+        "guidance": slider(
+            Run, "guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates what was asked for."
+        ),
         "seed": gr.Number(
             Run.seed,
             precision=0,  # no limits here: past them Gradio refuses the run, from_query corrects it and says so

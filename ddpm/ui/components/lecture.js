@@ -9,6 +9,7 @@ const asked = new URL(window.location).searchParams;
 
 let lecture = stored(), at = Number(asked.get("experiment")) - 1; // which experiment of the lecture is shown
 if (!lecture?.experiments[at]) at = -1;
+let ours = -1; // which of the page's own, if no lecture is open
 
 // --- files -------------------------------------------------------------------------------------------------------
 
@@ -79,9 +80,28 @@ function begin(given) {
 
 // --- the way through a lecture -------------------------------------------------------------------------------------
 
+// To the next experiment or the one before: of the lecture or, if none is open, of the page.
+async function step(by) {
+  if (lecture) return show(at + by);
+  const presets = [...document.querySelectorAll("#presets button")], input = document.querySelector("#experiment input");
+  if (!presets.length && !input) return say("This page has no experiments, and no lecture is open: open its file, a list of experiments as JSON.");
+  const options = presets.length ? presets : await optionsOf(input);
+  ours = Math.min(Math.max(ours + by, 0), options.length - 1);
+  if (presets.length) return presets[ours].click();
+  options[ours].dispatchEvent(new MouseEvent("mousedown", { bubbles: true, cancelable: true }));
+  input.blur();
+}
+
+// The options of one of Gradio's drop-down lists, which are there while it is open.
+async function optionsOf(input) {
+  const list = () => [...input.closest("#experiment").querySelectorAll("[role=option]")];
+  input.focus();
+  while (!list().length) await new Promise(requestAnimationFrame);
+  return list();
+}
+
 function show(index) {
-  if (!lecture) say("No lecture is open here: open its file, a list of experiments as JSON.");
-  else if (lecture.experiments[index]) visit(lecture.experiments[index].link, { lecture: 1, experiment: index + 1 });
+  if (lecture.experiments[index]) visit(lecture.experiments[index].link, { lecture: 1, experiment: index + 1 });
 }
 
 function visit(link, more = page.classList.contains("lecture") ? { lecture: 1 } : {}) {
@@ -106,7 +126,7 @@ function describe() {
   $(".place").textContent = one ? `${at + 1} / ${lecture.experiments.length}` : lecture ? lecture.title : "";
   $(".title").textContent = one?.title ?? "";
   $(".text").textContent = one?.text ?? "";
-  [$(".previous").disabled, $(".next").disabled] = [!lecture || at < 1, Boolean(lecture) && at + 1 >= lecture.experiments.length];
+  [$(".previous").disabled, $(".next").disabled] = [Boolean(lecture) && at < 1, Boolean(lecture) && at + 1 >= lecture.experiments.length];
 }
 
 function say(sentence) {
@@ -150,7 +170,7 @@ const toPlayer = (key) => () => {
 };
 const KEYS = {
   " ": toPlayer(" "), arrowleft: toPlayer("ArrowLeft"), arrowright: toPlayer("ArrowRight"), r: toPlayer("r"),
-  g: press("#generate, #train"), d: press("#dice"), n: () => show(at + 1), p: () => show(at - 1), pagedown: () => show(at + 1), pageup: () => show(at - 1),
+  g: press("#generate, #train"), d: press("#dice"), n: () => step(1), p: () => step(-1), pagedown: () => step(1), pageup: () => step(-1),
   q: toggle($(".students"), showCode), "?": toggle($(".keys"), () => $(".keys").showModal()), o: () => $(".file").click(), l: () => enter(false),
 };
 
@@ -173,8 +193,8 @@ function onKey(event) {
 document.addEventListener("keydown", onKey);
 $(".enter").addEventListener("click", () => enter(true));
 $(".leave").addEventListener("click", () => enter(false));
-$(".previous").addEventListener("click", () => show(at - 1));
-$(".next").addEventListener("click", () => show(at + 1));
+$(".previous").addEventListener("click", () => step(-1));
+$(".next").addEventListener("click", () => step(1));
 $(".show-code").addEventListener("click", showCode);
 $(".show-keys").addEventListener("click", () => $(".keys").showModal());
 $(".copy").addEventListener("click", () => navigator.clipboard?.writeText(studentsLink()).then(() => { $(".copy").textContent = "Copied"; }));

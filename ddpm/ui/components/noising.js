@@ -102,7 +102,7 @@ function tabulate() {
     return;
   }
   const k = nearest(measured.steps, moment.t), at = (values, w) => values[w][k];
-  $(".measured-at").textContent = `at t = ${measured.steps[k]}`;
+  $(".measured-at").textContent = `at t = ${measured.steps[k]}${measured.steps[k] === moment.t ? "" : ", the nearest that was measured"}`;
   rows.replaceChildren(...WAYS.map(([, name], w) => {
     const [f, v] = [at(measured.factor, w), at(measured.variance, w)], [trueF, trueV] = [at(measured.factorTrue, w), at(measured.varianceTrue, w)];
     return tableRow([name, plusMinus(f, at(measured.factorError, w)), plusMinus(v, at(measured.varianceError, w)), (f * f + v).toFixed(3)],
