@@ -189,7 +189,7 @@ def _advice(run: Run) -> list[str]:
 def _label(model: str, texts: Texts) -> gr.Radio:
     choices = [("one of each", EACH), *((name, name) for name in MODELS[model]), ("any (no label)", ANY)]
     return gr.Radio(
-        choices, value=Run.label, label=texts.label, info=texts.info, elem_id="label", scale=4, min_width=300
+        choices, value=Run.label, label=texts.label, info=texts.info, elem_id="label", scale=2, min_width=300
     )
 
 
