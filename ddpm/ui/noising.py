@@ -190,7 +190,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
                 controls["drawing"] = sketch()
             bring = gr.UploadButton("Upload a picture", size="sm", file_types=["image"], elem_id="upload")
             gr.Markdown(
-                "Its middle square is kept, 32 × 32 pixels small. It stays between you and this page: a link does not hold it.",
+                "Its middle square is kept, as small as the network’s pictures. It stays between you and this page: a link does not hold it.",
                 elem_id="upload-info",
             )
             controls |= _settings()
