@@ -109,7 +109,8 @@ function tick(now) {
 
 function advance(now) {
   const interval = 1000 / Number($(".rate").value), last = frames.length - 1;
-  const due = Math.floor((now - lastTick) / interval + 0.2); // a picture that is due before the next tick is due now
+  const late = Math.floor((now - lastTick) / interval + 0.2); // a picture that is due before the next tick is due now
+  const due = Math.min(late, 3); // a page that was held up does not jump to the end of a short run
   if (position < last && due > 0) {
     position = lastTick ? Math.min(position + due, last) : position;
     lastTick = Math.max(lastTick + due * interval, now - interval);
