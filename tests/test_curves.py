@@ -28,7 +28,7 @@ OTHER = Curves(model="cifar10", example=25, steps=7, schedule="table", table="0.
 # --- the settings ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("curves", [Curves(), OTHER, *(preset.curves for preset in PRESETS.values())])
+@pytest.mark.parametrize("curves", [Curves(), OTHER, *(preset.settings for preset in PRESETS.values())])
 def test_the_settings_come_back_from_their_link_and_their_json(curves):
     assert Curves.from_query(dict(parse_qsl(urlencode(curves.query())))) == (curves, [])
     assert Curves.from_json(curves.json()) == curves
@@ -240,7 +240,7 @@ def test_a_preset_shows_what_it_says(page, server):
     open_page(page, server + QUICK)
     page.get_by_role("button", name="A schedule that never reaches noise").click()
     in_address(page, "c", "1")
-    assert query(page) == PRESETS["A schedule that never reaches noise"].curves.query()
+    assert query(page) == PRESETS["A schedule that never reaches noise"].settings.query()
     page.get_by_text("37 % of the signal is left at t = T").wait_for()
     assert "37 % signal" in page.locator(".curve[data-name=constant]").inner_text()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -19,11 +18,13 @@ from ddpm.schedule import SCHEDULES
 from ddpm.settings import MOST_TEXT, TABLE, decode_betas, encode_betas
 from ddpm.ui.components.curves import pack, screen, start
 from ddpm.ui.components.picker import picker
+from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
     QUIET,
     STREAMING,
+    connect_presets,
     endpoint,
     follow_schedule,
     given,
@@ -68,26 +69,18 @@ MOST_PASTED = 50_000
 """Characters of a pasted table that are looked at."""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Settings worth a look, and what to look for."""
-
-    curves: Curves
-    text: str
-
-
 PRESETS = {
-    "Linear or cosine?": Preset(
+    "Linear or cosine?": Experiment(
         Curves(schedule="linear", example=17, model="cifar10"),
         "Look at the right half of both strips. Under the linear schedule the last four pictures are noise to the eye: a "
         "sampler spends half of its steps there. The cosine schedule was made to spread the loss of the signal evenly.",
     ),
-    "A schedule that never reaches noise": Preset(
+    "A schedule that never reaches noise": Experiment(
         Curves(schedule="constant", c=1.0, steps=50),
         "37 % of the signal is left at t = T: the digit is still there. A sampler that starts from pure noise starts from "
         "something that this process never makes. Send the schedule to another page to see what comes of it.",
     ),
-    "Bend one yourself": Preset(
+    "Bend one yourself": Experiment(
         Curves(schedule=TABLE, table="0.02 0.03 0.05 0.3 0.6 0.7 0.5 0.6 0.7 0.95"),
         "This table falls steeply between t = 0.3 T and 0.6 T. Drag the rings: the strip of *your own table* follows, and "
         "β, on its logarithmic axis, shows how hard each step has to work.",
@@ -180,15 +173,7 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
     bender.click(bend, set(inputs), own, **following).then(show, set(inputs), **streaming)
     drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
     drawn.then(show, set(inputs), **streaming)
-    for name, button in presets.items():
-        preset = PRESETS[name]
-        chosen = button.click(
-            lambda preset=preset: [*values_of(preset.curves), gr.Markdown(preset.text, visible=True)],
-            None,
-            [*inputs, look_for],
-            **following,
-        )
-        chosen.then(show, set(inputs), **streaming)
+    connect_presets(PRESETS, presets, inputs, look_for, values_of, show, shown)
     controls["model"].change(lambda model: gr.HTML(sheet=model), controls["model"], controls["example"], **QUIET)
     follow_schedule(controls)
     show_code(controls, Curves.from_query)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -16,10 +15,12 @@ from ddpm.engine import Engine
 from ddpm.learning import SETTINGS, Learning, Snapshots, samplers, samples, step
 from ddpm.plots import tile
 from ddpm.ui.components import learning as packing
+from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
     STREAMING,
+    connect_presets,
     endpoint,
     given,
     last,
@@ -62,22 +63,14 @@ LATEX = [{"left": "$", "right": "$", "display": False}]
 _SNAPSHOTS = {"0": "0", "100": "100", "500": "500", "2500": "2,500", "10000": "10,000", "end": "the end"}
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Settings worth a look, and what to look for."""
-
-    asked: Learning
-    text: str
-
-
 PRESETS = {
-    "Before the first step": Preset(
+    "Before the first step": Experiment(
         Learning("0"),
         "It knows nothing of digits: its answer amounts to “nearly all that I see is noise”, ε̂ = √(1 − ᾱ) x_t. Where t is large "
         "that is nearly right, so the error is small there already; where t is small the error shows the whole digit. Now choose "
         "100, then 500, and draw further steps.",
     ),
-    "What two convolutions cannot do": Preset(
+    "What two convolutions cannot do": Experiment(
         Learning("end"),
         "Look at the error pictures of both networks where t is small: that of the two convolutions shows the outline of the "
         "digit. They see 5 × 5 pixels, never the whole, and their samples are textures without any digit, however long they learn.",
@@ -164,7 +157,7 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
             )
         }
         with gr.Column(scale=0, min_width=210):
-            following_step = gr.Button("Next step", variant="primary", elem_id="next")
+            following_step = gr.Button("Another step", variant="primary", elem_id="next")
             dice = gr.Button("Samples from new noise", icon=DICE, size="sm", elem_id="dice")
     shown = packing.screen(trained)
     with gr.Row(elem_id="settings"):
@@ -176,7 +169,6 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
 
     names, inputs = list(controls), list(controls.values())
     streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
-    following = {"show_progress": "hidden", "api_visibility": "private"}
     open_with_link(inputs, shown, open_link, Learning.from_query, _values)
     gr.on([controls["snapshot"].input, controls["seed"].submit], learn, set(inputs), **streaming)
     counted = following_step.click(
@@ -186,15 +178,7 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
     drawn = dice.click(None, None, controls["noise"], js=DRAW_SEED, api_visibility="private")
     drawn.then(sample, set(inputs), **streaming)
     controls["noise"].submit(sample, set(inputs), **streaming)
-    for name, button in presets.items():
-        preset = PRESETS[name]
-        chosen = button.click(
-            lambda preset=preset: [*_values(preset.asked), gr.Markdown(preset.text, visible=True)],
-            None,
-            [*inputs, look_for],
-            **following,
-        )
-        chosen.then(learn, set(inputs), **streaming)
+    connect_presets(PRESETS, presets, inputs, look_for, _values, learn, shown)
     show_code(controls, Learning.from_query)
     outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
     streamed(learning, "learning", controls, shown, SETTINGS)

@@ -220,6 +220,28 @@ def experiments(known: Mapping[str, Experiment]) -> Experiments:
     return Experiments(known, choice, gr.Markdown(visible=False, elem_id="look-for", render=False))
 
 
+def connect_presets(
+    known: Mapping[str, Experiment],
+    pressed: Mapping[str, gr.Button],
+    inputs: Sequence[gr.components.Component],
+    text: gr.Markdown,
+    values: Callable[[Any], list[object]],
+    run: Callable[..., AsyncIterator[str]],
+    screen: gr.HTML,
+) -> None:
+    """Lets each button set the ``inputs`` to its experiment's ``values``, say what to look for, and start ``run``."""
+    for name, button in pressed.items():
+        one = known[name]
+        chosen = button.click(
+            lambda one=one: [*values(one.settings), gr.Markdown(one.text, visible=True)],
+            None,
+            [*inputs, text],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        chosen.then(run, set(inputs), screen, **STREAMING, api_visibility="private")
+
+
 def to_settings() -> gr.HTML:
     """A link to the settings, for phones, where they stand below the plots."""
     link = '<a href="#settings">all settings ↓</a>'

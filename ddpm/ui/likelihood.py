@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -15,11 +14,13 @@ from ddpm.process import Network
 from ddpm.run import MODELS
 from ddpm.ui.components.likelihood import frame, screen, start
 from ddpm.ui.components.picker import picker
+from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
     QUIET,
     STREAMING,
+    connect_presets,
     dropdown,
     endpoint,
     follow_schedule,
@@ -83,27 +84,19 @@ _DATA = {
 }
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Settings worth a look, and what to look for."""
-
-    asked: Likelihood
-    text: str
-
-
 PRESETS = {
-    "Where do the bits go?": Preset(
+    "Where do the bits go?": Experiment(
         Likelihood("cifar10"),
         "The curve falls by factors of a hundred from left to right. Almost all bits are spent next to the data, on details "
         "of single grey levels that the eye does not see; what the picture shows is settled at large t, for very few bits. So a "
         "model may draw well and yet compress badly.",
     ),
-    "A schedule that never reaches noise": Preset(
+    "A schedule that never reaches noise": Experiment(
         Likelihood("mnist", schedule="constant", c=2.0),
         "L_T is no longer nothing: x_T still holds 13 % of the signal's variance, but the model begins with pure noise, and that "
         "must be paid for. Raise the rate c and see L_T vanish.",
     ),
-    "Exact, and still a gap": Preset(
+    "Exact, and still a gap": Experiment(
         Likelihood("mixture1d", denoiser="exact"),
         "Nothing is learned here: x̂₀ is the exact formula. The bound is above the exact value all the same. Next to the data "
         "each step halves the noise, and a bell curve of variance β̃ is too narrow for such leaps. Then set "
@@ -195,15 +188,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     picked = controls["example"].input(lambda: ONE, None, controls["of"], **following)
     picked.then(bound, set(inputs), **streaming)
     halt.click(stop, None, None, **QUIET)
-    for name, button in presets.items():
-        preset = PRESETS[name]
-        chosen = button.click(
-            lambda preset=preset: [*_values(preset.asked), gr.Markdown(preset.text, visible=True)],
-            None,
-            [*inputs, look_for],
-            **following,
-        )
-        chosen.then(bound, set(inputs), **streaming)
+    connect_presets(PRESETS, presets, inputs, look_for, _values, bound, shown)
     controls["data"].change(
         _fitting,
         controls["data"],

@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,13 @@ from ddpm.process import Network
 from ddpm.ui.components.noising import errors, pack, row, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.components.sketch import sketch
+from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
     QUIET,
     STREAMING,
+    connect_presets,
     endpoint,
     follow_schedule,
     given,
@@ -83,21 +84,13 @@ SCALE = 4
 """Pixels to the pixel in the pictures that programs get."""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Settings worth a look, and what to look for."""
-
-    noising: Noising
-    text: str
-
-
 PRESETS = {
-    "Where does the digit vanish?": Preset(
+    "Where does the digit vanish?": Experiment(
         Noising(t=450, schedule="cosine"),
         "λ is close to 0: half of the variance is noise, and you may still guess the digit. Now move *t* to the right. The "
         "network goes on finding it for a while; then x̂₀ turns into a blur, the average of all digits that fit.",
     ),
-    "What is wrong with mixing?": Preset(
+    "What is wrong with mixing?": Experiment(
         Noising(model="cifar10", example=17, way="mix-uniform", t=500),
         "The bars are too narrow for the bell curve, and ε̂ is far off: the network was never trained on so little "
         "variance. Choose *in one jump* to compare, and see the curve of this way fall in *Is the variance kept?*",
@@ -212,15 +205,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     fitted.then(show, set(inputs), **streaming)
     taken = bring.upload(take, [bring], [controls["upload"], controls["picture"]], **following)
     taken.success(show, set(inputs), **streaming)
-    for name, button in presets.items():
-        preset = PRESETS[name]
-        chosen = button.click(
-            lambda preset=preset: [*values_of(preset.noising), gr.Markdown(preset.text, visible=True)],
-            None,
-            [*inputs, look_for],
-            **following,
-        )
-        chosen.then(show, set(inputs), **streaming)
+    connect_presets(PRESETS, presets, inputs, look_for, values_of, show, shown)
     kind = [controls["model"], controls["picture"]]
     controls["model"].change(_examples, kind, controls["example"], **QUIET)
     controls["picture"].change(
