@@ -238,7 +238,7 @@ def test_the_messages_hold_the_pictures_and_not_the_upload():
 
 def test_every_preset_is_shown_as_it_says():
     for preset in PRESETS.values():
-        assert Noising.from_query(preset.noising.query()) == (preset.noising, [])
+        assert Noising.from_query(preset.settings.query()) == (preset.settings, [])
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
@@ -334,6 +334,19 @@ def test_a_digit_is_drawn_and_travels_in_the_link(page, context, server):
     page.get_by_text("Nothing is drawn yet").wait_for()
 
 
+def test_a_digit_is_drawn_with_the_keyboard(page, server):
+    open_page(page, server + QUICK)
+    page.get_by_role("radio", name="drawn by you").check()
+    page.locator("#drawing canvas").focus()
+    for key in ["ArrowUp"] * 7 + ["Space"] + ["ArrowDown"] * 14 + ["Space"] + ["ArrowRight"] * 9:
+        page.keyboard.press(key)
+    page.wait_for_function("new URL(location).searchParams.get('drawing')?.length === 523")
+    drawn = red(page, "x0").reshape(28, 28)
+    assert drawn[8:20, 13:15].min() > 200 and drawn[:, :9].max() == 0 and drawn[:, 19:].max() == 0
+    page.locator("#drawing .undo").click()
+    page.get_by_text("Nothing is drawn yet").wait_for()
+
+
 def upload(page, path):
     page.locator("input[type=file][accept='image/*']").set_input_files(path)
 
@@ -395,7 +408,7 @@ def test_a_preset_shows_what_it_says(page, server):
     ready(page, f"d.measured !== '{before}' && d.t === '500'")
     page.wait_for_function("new URL(location).searchParams.get('way') === 'mix-uniform'")
     assert (
-        query(page) == PRESETS["What is wrong with mixing?"].noising.query() | {"drawing": ""} or "drawing" in page.url
+        query(page) == PRESETS["What is wrong with mixing?"].settings.query() | {"drawing": ""} or "drawing" in page.url
     )
     page.get_by_text("too narrow for the bell curve").wait_for()
 

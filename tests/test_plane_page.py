@@ -296,6 +296,20 @@ def test_a_finger_draws_erases_undoes_and_the_drawing_is_generated(phone, server
     assert len(y) == 200 and np.quantile(np.abs(y), 0.95) < 0.15  # on the line through the middle
 
 
+def test_the_keyboard_draws_and_a_step_away_from_the_pad_lifts_the_pen(page, server):
+    open_page(page, server + QUICK)
+    set_data(page, "draw your own")
+    page.locator(".pad canvas").focus()
+    for key in ["Space", *["ArrowRight"] * 10, "Tab"]:
+        page.keyboard.press(key)
+    page.wait_for_function("new URL(location).searchParams.get('points')")
+    drawn = count_of_points(page)
+    assert 15 < drawn < 25  # ten steps of a 28th of the side, a point every 0.035 of its 2 units
+    page.locator(".pad canvas").focus()
+    page.keyboard.press("ArrowLeft")
+    assert count_of_points(page) == drawn
+
+
 def test_a_drawing_travels_in_the_link(page, server):
     open_page(page, f"{server}{QUICK}&data=drawn&points={TRIANGLE}")
     page.locator(".pad[data-points='3']").wait_for()

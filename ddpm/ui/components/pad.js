@@ -21,10 +21,7 @@ function decode(text) {
 
 // --- strokes -----------------------------------------------------------------------------------------------------
 
-function place(event) {
-  const box = canvas.getBoundingClientRect();
-  return [(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height];
-}
+const inUnits = ([x, y]) => [2 * x - 1, 1 - 2 * y];
 
 function touch([x, y]) {
   if ($("input:checked").value === "erase") points = points.filter(([u, v]) => Math.hypot(u - x, v - y) > ERASER);
@@ -87,26 +84,22 @@ const SHAPES = {
 
 // --- events ------------------------------------------------------------------------------------------------------
 
-canvas.addEventListener("pointerdown", (event) => {
-  event.preventDefault();
-  canvas.setPointerCapture(event.pointerId);
-  [before, last] = [[...points], null];
-  touch(place(event));
+function go(place) {
+  touch(inUnits(place));
   draw();
-});
-canvas.addEventListener("pointermove", (event) => {
-  if (!before) return;
-  for (const part of event.getCoalescedEvents?.() ?? [event]) touch(place(part));
-  draw();
-});
-function lift() {
-  if (!before) return;
-  past.push(before);
-  [before, last] = [null, null];
-  publish();
 }
-canvas.addEventListener("pointerup", lift);
-canvas.addEventListener("pointercancel", lift);
+
+strokes(canvas, $(".cursor"), {
+  begin(place) {
+    [before, last] = [[...points], null];
+    go(place);
+  },
+  go,
+  end() {
+    past.push(before);
+    publish();
+  },
+});
 $(".undo").addEventListener("click", () => { if (past.length) { points = past.pop(); publish(); } });
 $(".clear").addEventListener("click", () => replace([]));
 element.querySelectorAll(".starter").forEach((button) => button.addEventListener("click", () => replace(SHAPES[button.dataset.shape]())));

@@ -1,4 +1,4 @@
-"""The pad: draw points with the mouse, a pen or a finger; its value is the drawing as text."""
+"""The pad: draw points with the mouse, a pen, a finger or the keyboard; its value is the drawing as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pad() -> gr.HTML:
         elem_id="points",
         html_template=(_HERE / "pad.html").read_text("utf-8"),
         css_template=(_HERE / "pad.css").read_text("utf-8"),
-        js_on_load=(_HERE / "pad.js").read_text("utf-8"),
+        js_on_load="".join((_HERE / name).read_text("utf-8") for name in ("strokes.js", "pad.js")),
         most=json.dumps(MOST_POINTS),
     )
     drawn.example_payload = drawn.example_value = (

@@ -38,11 +38,6 @@ function blank() {
 
 // --- strokes -----------------------------------------------------------------------------------------------------
 
-function place(event) {
-  const box = canvas.getBoundingClientRect();
-  return [((event.clientX - box.left) / box.width) * canvas.width, ((event.clientY - box.top) / box.height) * canvas.height];
-}
-
 function draw(to) {
   Object.assign(pencil, { strokeStyle: "white", lineWidth: PEN, lineCap: "round" });
   pencil.beginPath();
@@ -60,23 +55,17 @@ function publish(text = encode()) {
   trigger("input");
 }
 
-canvas.addEventListener("pointerdown", (event) => {
-  event.preventDefault();
-  canvas.setPointerCapture(event.pointerId);
-  past.push(props.value);
-  last = place(event);
-  draw(last);
+const onCanvas = ([x, y]) => [x * canvas.width, y * canvas.height];
+
+strokes(canvas, $(".cursor"), {
+  begin(place) {
+    past.push(props.value);
+    last = onCanvas(place);
+    draw(last);
+  },
+  go: (place) => draw(onCanvas(place)),
+  end: () => publish(),
 });
-canvas.addEventListener("pointermove", (event) => {
-  if (last) for (const part of event.getCoalescedEvents?.() ?? [event]) draw(place(part));
-});
-function lift() {
-  if (!last) return;
-  last = null;
-  publish();
-}
-canvas.addEventListener("pointerup", lift);
-canvas.addEventListener("pointercancel", lift);
 $(".undo").addEventListener("click", () => {
   if (!past.length) return;
   const text = past.pop();

@@ -1,4 +1,4 @@
-"""The sketch: draw a digit with the mouse, a pen or a finger; its value is the drawing as text, as ddpm/picture.py reads it."""
+"""The sketch: draw a digit with the mouse, a pen, a finger or the keyboard; its value is the drawing as text, as ddpm/picture.py reads it."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def sketch() -> gr.HTML:
         elem_id="drawing",
         html_template=(_HERE / "sketch.html").read_text("utf-8"),
         css_template=(_HERE / "pad.css").read_text("utf-8"),
-        js_on_load=(_HERE / "sketch.js").read_text("utf-8"),
+        js_on_load="".join((_HERE / name).read_text("utf-8") for name in ("strokes.js", "sketch.js")),
     )
