@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +98,7 @@ class Job:
         """Rows computed for it: the engine serves those first who have had fewest."""
         self._given = self._taken = 0
         self._loop, self._frames, self._wake = asyncio.get_running_loop(), asyncio.Queue(), wake
+        self._over = asyncio.Event()
 
     async def next(self) -> Any | None:
         """The next frame, or None after the last. Raises RuntimeError if the computation failed."""
@@ -107,11 +109,18 @@ class Job:
             raise RuntimeError("The computation of this run failed.") from frame
         return frame
 
+    async def rest(self, seconds: float) -> None:
+        """Lets frames gather for so long, or until the last is there."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._over.wait(), seconds)
+
     def put(self, frame: Any | Exception | None) -> None:
         """Called by the engine's thread; a loop that has closed has nobody left to tell, so the job ends."""
         self._given += 1
         try:
             self._loop.call_soon_threadsafe(self._frames.put_nowait, frame)
+            if frame is None:
+                self._loop.call_soon_threadsafe(self._over.set)
         except RuntimeError:
             self.stopped.set()
 

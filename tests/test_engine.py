@@ -105,6 +105,16 @@ def test_the_seconds_of_frames_grow():
     assert seconds == sorted(seconds)
 
 
+def test_who_waits_for_frames_to_gather_does_not_outwait_the_last():
+    async def wait():
+        job = submit(Engine(), Gate(), Run(steps=5, count=1))
+        await job.rest(0)  # nothing has come yet, and nothing is lost
+        await asyncio.wait_for(job.rest(2 * PATIENCE), PATIENCE)
+        return await frames_of(job)
+
+    assert [frame.index for frame in asyncio.run(wait())] == [5, 4, 3, 2, 1, 0]
+
+
 @pytest.fixture
 def network():
     """A tiny U-Net for ten classes, every weight random."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import time
@@ -458,14 +457,14 @@ async def stream(
 ) -> AsyncIterator[str]:
     """The messages of one job: ``start`` of its number, each frame as ``pack`` of it and the number writes it, the end.
 
-    Lines of one string are messages that came within PACE; the first frame is not kept waiting.
+    Lines of one string are messages that came within PACE; neither the first frame nor the last is kept waiting.
     """
     number, ended, due = next(_jobs), None, 0.0
     job = engine.submit(steps, owner or f"run {number}")
     try:
         yield start(number)
         while ended is None:
-            await asyncio.sleep(due - time.monotonic())
+            await job.rest(due - time.monotonic())
             lines = []
             try:
                 while ended is None and (not lines or job.unread):
