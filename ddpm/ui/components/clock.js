@@ -171,7 +171,7 @@ function progress(state) {
   const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
   const all = run.run.steps + 1;
   const states = run.frames < all ? `states shown (of ${all} computed)` : "states";
-  $(".speed").textContent = run.frames === 1 ? state : `${state}: ${frames.length} of ${run.frames} ${states}${seconds}`;
+  $(".speed").textContent = run.frames === 1 ? (state === "finished" ? "" : state) : `${state}: ${frames.length} of ${run.frames} ${states}${seconds}`;
 }
 
 function wordsOfLevel(frame) {
