@@ -173,13 +173,13 @@ def main() -> None:
     atexit.register(guard.remove_folder)
     try:
         limits = guard.Limits.from_environment(os.environ)
-        page = build_app()
+        page = build_app().queue(max_size=64, api_open=False)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
-    sessions.lighten()
+    sessions.lighten(page)
     guard.stay_home()
     sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
-    page.queue(max_size=64, api_open=False).launch(
+    page.launch(
         app_kwargs={"middleware": [Middleware(guard.Guard, limits=limits)], "routes": routes(), "openapi_url": None},
         max_threads=64,
         max_file_size=guard.MOST_FILE_BYTES,

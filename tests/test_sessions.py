@@ -14,10 +14,18 @@ def holder(monkeypatch):
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.Textbox("a text")
         gr.State([])
-    sessions.lighten()
+    sessions.lighten(blocks)
     holder = state_holder.StateHolder()
     holder.set_blocks(blocks)
     return holder
+
+
+def test_of_events_that_nobody_fetches_only_the_newest_are_kept(holder):
+    kept = holder.blocks._queue.pending_event_ids_session
+    for number in range(sessions.MOST_WAITING + 1):
+        kept[str(number)] = {"event"}
+    assert len(kept) == sessions.MOST_WAITING
+    assert "0" not in kept and str(sessions.MOST_WAITING) in kept
 
 
 def test_a_session_begins_without_a_description_of_the_components(holder):
