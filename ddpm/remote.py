@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddpm.backend import fast
+from ddpm.backend import BackendError, fast
 from ddpm.process import Network
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray starts: nothing is told to its makers
@@ -59,7 +59,7 @@ def replicated(
 ) -> Iterator[dict[str, RemoteNetwork]]:
     """``networks`` by name, on as many ``replicas``, which share this machine's cores and end with the context.
 
-    A replica that dies is replaced. Raises ImportError without Ray Serve.
+    A replica that dies is replaced. Raises ImportError without Ray Serve, BackendError if it cannot start.
     """
     import ray
     from ray import serve
@@ -73,19 +73,23 @@ def replicated(
     )
     with tempfile.TemporaryDirectory(prefix="ddpm-", ignore_cleanup_errors=True) as folder:
         try:
-            ray.init(
-                "local",
-                num_cpus=cores,
-                include_dashboard=False,
-                object_store_memory=100 * 2**20,
-                log_to_driver=False,
-                logging_level="warning",
-                runtime_env={"env_vars": {"PYTHONPATH": str(_ROOT)}},
-                _temp_dir=folder,
-            )
-            serve.start("Disabled", logging_config={"log_level": "WARNING"})
-            bound = deployment.bind(dict(networks), backend, max(1, cores // replicas))
-            handle = serve.run(bound, route_prefix=None)
+            try:
+                ray.init(
+                    "local",
+                    num_cpus=cores,
+                    include_dashboard=False,
+                    object_store_memory=100 * 2**20,
+                    log_to_driver=False,
+                    logging_level="warning",
+                    runtime_env={"env_vars": {"PYTHONPATH": str(_ROOT)}},
+                    _temp_dir=folder,
+                )
+                serve.start("Disabled", logging_config={"log_level": "WARNING"})
+                bound = deployment.bind(dict(networks), backend, max(1, cores // replicas))
+                handle = serve.run(bound, route_prefix=None)
+            except Exception as error:  # Ray's errors have nothing in common
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise BackendError(f"Ray cannot start {replicas} replicas here: {reason}") from error
             yield {name: RemoteNetwork(name, network.config, handle) for name, network in networks.items()}
         finally:
             ray.shutdown()

@@ -3,7 +3,8 @@
 All candidates take turns in one process and the fastest turn of each counts, so that a busy machine slows all alike.
 Even so, only figures of one call compare: read the ratios. ``--peers`` measures whole DDIM runs against those of
 diffusers and denoising-diffusion-pytorch with networks of as many FLOPs. ``--streaming`` measures what the page adds to
-the forwards of a run: sampling, encoding, HTTP.
+the forwards of a run: sampling, encoding, HTTP. ``--plane`` measures the lesson in the plane: a run with all that its
+page shows, and the exact denoiser beside the network.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ from train import TASKS
 
 from ddpm.backend import OnnxNetwork, TorchNetwork, export, fast
 from ddpm.checkpoint import load_network, write_beside
-from ddpm.denoiser import denoiser
+from ddpm.data import TOYS
+from ddpm.denoiser import denoiser, unlabelled
 from ddpm.networks import UNet, UNetConfig
+from ddpm.plane import NETWORKS, Plane, frames
+from ddpm.process import Denoise
 from ddpm.sampling import sample
 from ddpm.schedule import Cosine, grid
 
@@ -208,6 +212,34 @@ def streaming(turns: int, count: int = 4, steps: int = 50) -> Streaming:
     return Streaming(bare, streamed, streamed / bare)
 
 
+class InThePlane(NamedTuple):
+    """Seconds of a run with the field, the density and the distances of its shown steps, of the learned and of the exact
+    denoiser for its particles at three levels of noise, and the exact one's by the learned one's.
+    """
+
+    data: str
+    run: float
+    learned: float
+    exact: float
+    ratio: float
+
+
+def in_the_plane(data: str, turns: int, count: int = 2000, steps: int = 200) -> InThePlane:
+    """What ``count`` particles on their way to ``data`` cost in ``steps`` steps."""
+    network = fast(load_network(ROOT / "checkpoints" / f"{data}.safetensors").network)
+    plane, x, levels = Plane(data, count=count, steps=steps), torch.randn(count, 2), torch.tensor([-5.0, 0.0, 5.0])
+
+    def each_level(denoise: Denoise) -> None:
+        with torch.inference_mode():
+            for log_snr in levels:
+                denoise(x, log_snr)
+
+    denoisers = {"learned": unlabelled(network), "exact": TOYS[data].exact}
+    work = {name: partial(each_level, denoise) for name, denoise in denoisers.items()}
+    seconds = fastest({"run": lambda: list(frames(plane, network)), **work}, turns)
+    return InThePlane(data, **seconds, ratio=seconds["exact"] / seconds["learned"])
+
+
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +266,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (torch's number)")
     parser.add_argument("--peers", action="store_true", help="whole runs, against other libraries")
     parser.add_argument("--streaming", action="store_true", help="whole runs through the page, against forwards alone")
+    parser.add_argument("--plane", action="store_true", help="runs in the plane, and the exact denoiser by the network")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
     if min(*options.batches, options.turns, options.threads) < 1:
@@ -243,6 +276,15 @@ def main() -> None:
         found = streaming(options.turns)
         print("forwards alone {:.3f} s, through the page {:.3f} s: {:.2f} times".format(*found))
         _keep(options, [found._asdict()])
+        return
+    if options.plane:
+        print(f"{'data':14}{'run s':>7}{'learned ms':>12}{'exact ms':>10}{'exact / learned':>17}")
+        rows = []
+        for data in NETWORKS:
+            rows.append(in_the_plane(data, options.turns))
+            name, run, learned, exact, ratio = rows[-1]
+            print(f"{name:14}{run:7.2f}{1e3 * learned:12.1f}{1e3 * exact:10.1f}{ratio:17.2f}", flush=True)
+        _keep(options, [row._asdict() for row in rows])
         return
     print(
         f"{'network':9}{'batch':>5}  {'candidate':28}{'ms an image-step':>17}{'ratio':>7}{'GFLOP/s':>9}{'of limit':>9}"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from ddpm.backend import BackendError
 from ddpm.checkpoint import load_network
 from ddpm.engine import Engine, frames
 from ddpm.networks import UNetConfig
@@ -38,6 +39,20 @@ def mortal() -> nn.Module:
             return torch.zeros_like(x)
 
     return Mortal()
+
+
+def test_ray_that_cannot_start_is_one_sentence(monkeypatch):
+    import ray
+
+    def fail(*_, **__):
+        raise RuntimeError("no memory to share\nand more")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with (
+        pytest.raises(BackendError, match="^Ray cannot start 3 replicas here: no memory to share$"),
+        replicated({"mortal": mortal()}, replicas=3),
+    ):
+        pass
 
 
 @pytest.fixture(scope="module")

@@ -413,6 +413,16 @@ def test_the_benchmark_compares_the_backends_with_plain_pytorch(call, tmp_path):
     assert len(outcome.out.splitlines()) == 1 + len(costs)
 
 
+def test_the_benchmark_measures_the_plane(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("ddpm.plane.NETWORKS", ("moons",))
+    file = tmp_path / "costs.json"
+    outcome = call("benchmark.py", "--plane", "--turns", 1, "--json", file)
+    [cost] = json.loads(file.read_text())["costs"]
+    assert cost["data"] == "moons" and cost["ratio"] == cost["exact"] / cost["learned"]
+    assert cost["run"] > cost["learned"] > 0
+    assert len(outcome.out.splitlines()) == 2
+
+
 @pytest.mark.parametrize("option", ["--batches", "--turns", "--threads"])
 def test_the_benchmark_refuses_to_measure_nothing(call, option):
     assert_refused(call("benchmark.py", option, 0), "at least 1")
