@@ -13,9 +13,8 @@ import torch
 from ddpm.picture import examples, fitted
 from ddpm.process import add_noise, seeded
 from ddpm.run import MODELS, shown
-from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha_bar, betas, grid
+from ddpm.schedule import alpha_bar, betas, grid
 from ddpm.settings import (
-    DEFAULT_TABLE,
     SCHEDULE,
     TABLE,
     Choice,
@@ -59,11 +58,6 @@ class Curves(Scheduled):
     example: int = 3
     steps: int = 1000
     schedule: str = "cosine"
-    s: float = Cosine.s
-    p: float = Polynomial.p
-    reach: float = Sigmoid.reach
-    c: float = Constant.c
-    table: str = DEFAULT_TABLE
     seed: int = 0
 
     @classmethod

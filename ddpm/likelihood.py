@@ -32,8 +32,8 @@ from ddpm.exact import log_mass_between
 from ddpm.picture import EXAMPLES, examples, held_out
 from ddpm.process import Network, add_noise, seeded
 from ddpm.run import MODELS
-from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha_bar, grid
-from ddpm.settings import DEFAULT_TABLE, SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.schedule import alpha_bar, grid
+from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
 
 ALL, ONE = "all", "one"
 
@@ -72,11 +72,6 @@ class Likelihood(Scheduled):
     denoiser: str = "learned"
     steps: int = 1000
     schedule: str = "linear"
-    s: float = Cosine.s
-    p: float = Polynomial.p
-    reach: float = Sigmoid.reach
-    c: float = Constant.c
-    table: str = DEFAULT_TABLE
     seed: int = 0
 
     @classmethod

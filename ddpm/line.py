@@ -19,8 +19,8 @@ from ddpm.exact import gaussian_mixture, gaussian_mixture_density
 from ddpm.process import Denoise, Network, seeded
 from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, as_one, follow, levels_alone
-from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha_bar, grid
-from ddpm.settings import DEFAULT_TABLE, SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.schedule import alpha_bar, grid
+from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
 
 NETWORK = "mixture1d"
 """The checkpoint of the line: it was trained on the exercise's mixture, wherever the visitor puts the modes."""
@@ -71,11 +71,6 @@ class Line(Scheduled):
     count: int = 10_000
     steps: int = 250
     schedule: str = "constant"
-    s: float = Cosine.s
-    p: float = Polynomial.p
-    reach: float = Sigmoid.reach
-    c: float = Constant.c
-    table: str = DEFAULT_TABLE
     sampler: str = "ddim"
     eta: float = 1.0
     seed: int = 0

@@ -18,8 +18,8 @@ from ddpm.picture import DRAWING, UPLOAD, Pixels, decode, examples, fitted
 from ddpm.process import Network, add_noise, seeded
 from ddpm.run import MODELS, shown
 from ddpm.sampling import diffuse, normal
-from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha, grid, sigma
-from ddpm.settings import DEFAULT_TABLE, SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.schedule import alpha, grid, sigma
+from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
 
 if TYPE_CHECKING:
     from typing import Self
@@ -46,6 +46,7 @@ _COMMON: dict[str, Setting] = {
     "drawing": Pixels(DRAWING, 4),
     "upload": Pixels(UPLOAD, 8),
     "way": Choice(WAYS),
+    "t": _STEPS,  # and at most the steps asked for
     "steps": _STEPS,
     **SCHEDULE,
     "seed": Number(0, 2**31 - 1, whole=True),
@@ -70,11 +71,6 @@ class Noising(Scheduled):
     t: int = 300
     steps: int = 1000
     schedule: str = "linear"
-    s: float = Cosine.s
-    p: float = Polynomial.p
-    reach: float = Sigmoid.reach
-    c: float = Constant.c
-    table: str = DEFAULT_TABLE
     seed: int = 0
 
     @classmethod

@@ -21,8 +21,8 @@ from ddpm.process import Denoise, Network, seeded
 from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, as_one, diffuse, follow, jump, levels_alone
 from ddpm.scaling import AS_IT_IS, Scaling
-from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, alpha_bar, grid
-from ddpm.settings import DEFAULT_TABLE, SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.schedule import alpha_bar, grid
+from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
 
 if TYPE_CHECKING:
     from typing import Self
@@ -124,11 +124,6 @@ class Plane(Scheduled):
     count: int = 1000
     steps: int = 100
     schedule: str = "cosine"
-    s: float = Cosine.s
-    p: float = Polynomial.p
-    reach: float = Sigmoid.reach
-    c: float = Constant.c
-    table: str = DEFAULT_TABLE
     sampler: str = "ddim"
     eta: float = 0.0
     seed: int = 0

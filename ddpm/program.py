@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import fields
 
 from ddpm.curves import Curves
 from ddpm.learning import Learning
@@ -64,7 +63,7 @@ def program(settings: Settings) -> str:
 def call(settings: Settings, **written: str) -> str:
     """``settings`` as a person types them: those that are not the defaults, some of them ``written`` as given."""
     kind = type(settings)
-    given = [(field.name, getattr(settings, field.name)) for field in fields(kind)]
+    given = settings.values().items()
     changed = [f"{name}={written.get(name) or _typed(value)}" for name, value in given if value != getattr(kind, name)]
     line = f"{kind.__name__}({', '.join(changed)})"
     if len(line) <= WIDTH - 10:

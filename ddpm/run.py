@@ -12,8 +12,8 @@ from ddpm.denoiser import Guided
 from ddpm.networks import UNetConfig
 from ddpm.process import Network
 from ddpm.sampling import SAMPLERS, Path, Step, follow, generators, normal
-from ddpm.schedule import Constant, Cosine, Polynomial, Sigmoid, grid
-from ddpm.settings import DEFAULT_TABLE, SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.schedule import grid
+from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
 
 MODELS: dict[str, tuple[str, ...]] = {
     "mnist": tuple("0123456789"),
@@ -55,11 +55,6 @@ class Run(Scheduled):
     count: int = 10
     steps: int = 50
     schedule: str = "cosine"
-    s: float = Cosine.s
-    p: float = Polynomial.p
-    reach: float = Sigmoid.reach
-    c: float = Constant.c
-    table: str = DEFAULT_TABLE
     sampler: str = "ddim"
     eta: float = 0.0
     guidance: float = 0.0

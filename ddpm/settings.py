@@ -8,12 +8,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ddpm.schedule import SCHEDULES, Schedule, Table
+from ddpm.schedule import SCHEDULES, Constant, Cosine, Polynomial, Schedule, Sigmoid, Table
 
 if TYPE_CHECKING:
     from typing import Self
@@ -85,13 +85,18 @@ class Settings:
             if problem := setting.problem(value):
                 raise ValueError(f"The {name} is {value!r}; it {problem}.")
 
+    def values(self) -> dict[str, Any]:
+        """The settings by name, in the order of ``allowed``."""
+        given = asdict(self)
+        return {name: given[name] for name in self.allowed(given)}
+
     def query(self) -> dict[str, str]:
         """The settings as a link's query: every one, as text."""
-        return {name: str(value).removesuffix(".0") for name, value in asdict(self).items()}
+        return {name: str(value).removesuffix(".0") for name, value in self.values().items()}
 
     def json(self) -> str:
         """The settings as a JSON object."""
-        return json.dumps(asdict(self), indent=2)
+        return json.dumps(self.values(), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -99,7 +104,7 @@ class Settings:
         given = json.loads(text)
         if not isinstance(given, dict):
             raise ValueError(f"A run's JSON must be an object, not {type(given).__name__}.")
-        known = [field.name for field in fields(cls)]
+        known = list(cls.allowed(given))
         if unknown := sorted(given.keys() - set(known)):
             raise ValueError(f"The run has the unknown setting {unknown[0]!r}; known are {', '.join(known)}.")
         return cls(**given)
@@ -111,7 +116,7 @@ class Settings:
         Keys that are no setting are ignored: links carry others (Gradio's ``__theme``, for one).
         """
         values, corrections = {}, []
-        defaults = {field.name: field.default for field in fields(cls)}
+        defaults = {each.name: each.default for each in fields(cls)}
         for name, setting in cls.allowed(query).items():
             if name not in query:
                 continue
@@ -198,12 +203,18 @@ SCHEDULE: dict[str, Setting] = {
 
 def parameters(schedule: str) -> tuple[str, ...]:
     """The names of the settings that belong to one schedule."""
-    return (TABLE,) if schedule == TABLE else tuple(field.name for field in fields(SCHEDULES[schedule]))
+    return (TABLE,) if schedule == TABLE else tuple(each.name for each in fields(SCHEDULES[schedule]))
 
 
 @dataclass(frozen=True)
 class Scheduled(Settings):
-    """The base of settings that have those of SCHEDULE among them; each parameter belongs to one schedule."""
+    """The base of settings with a ``schedule``: the parameter of each schedule, ``table`` being the visitor's own."""
+
+    s: float = field(default=Cosine.s, kw_only=True)
+    p: float = field(default=Polynomial.p, kw_only=True)
+    reach: float = field(default=Sigmoid.reach, kw_only=True)
+    c: float = field(default=Constant.c, kw_only=True)
+    table: str = field(default=DEFAULT_TABLE, kw_only=True)
 
     @property
     def curve(self) -> Schedule:

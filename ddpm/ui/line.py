@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
@@ -166,7 +165,7 @@ def lesson(engine: Engine, network: Network) -> None:
     for name, (_, layers) in _FIGURES.items():
         script = f"() => {{ window.ddpm.choose({layers!r}); return []; }}"
         shown = figures[name].click(
-            lambda: list(asdict(Line()).values()),
+            lambda: list(Line().values().values()),
             None,
             inputs,
             js=script,

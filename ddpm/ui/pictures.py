@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -81,7 +81,7 @@ SCALE = 4
 MOST_ROWS = 25_000
 """How many times one run on the page may ask the network about a picture: 25 pictures at T = 1000, without guidance."""
 
-_NAMES = tuple(field.name for field in fields(Run) if field.name != "model")
+_NAMES = tuple(name for name in Run().values() if name != "model")
 """The settings with a control, in the order in which handlers take them."""
 
 
