@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from inspect import Parameter, Signature
@@ -98,26 +98,30 @@ def connect(
     pressed: Buttons,
     controls: Mapping[str, gr.components.Component],
     screen: gr.HTML,
-    run: Callable[..., AsyncIterator[str]],
-    open_link: Callable[[gr.Request], AsyncIterator[str]],
+    messages: Messages,
     read: Callable[[Mapping[str, Any]], tuple[Settings, list[str]]],
     api_name: str,
-) -> None:
-    """Lets the buttons start ``run`` on the ``controls`` and end it, the address follow them, and a link set them.
+) -> Callable[..., AsyncIterator[str]]:
+    """Lets the buttons start a run of the ``controls`` and end it, the address follow them, and a link set them.
 
-    ``controls`` stand in the order of ``run``'s arguments, ``read`` makes the settings of a link's query.
+    ``read`` makes the settings of a link's query. Returns the handler that the buttons start.
     """
-    names, inputs = list(controls), list(controls.values())
+    names, inputs, run = list(controls), list(controls.values()), taking(controls, messages)
     streaming = {"outputs": screen, **STREAMING}
 
     def stop(request: gr.Request) -> None:
         engine.stop(request.session_hash)
 
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(messages(dict(request.query_params), request)) as each:
+            async for message in each:
+                yield message
+
     def values(settings: Settings) -> list[object]:
         return [getattr(settings, name) for name in names]
 
     settings, _ = read({})
-    documented(run, api_name, controls, settings.allowed(asdict(settings)))
+    documented(run, api_name, controls, settings.allowed(settings.values()))
     pressed.generate.click(run, inputs, **streaming, api_name=api_name)
     drawn = pressed.dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
     drawn.then(run, inputs, **streaming, api_visibility="private")
@@ -126,6 +130,7 @@ def connect(
     gr.on(changes, None, inputs, None, js=write_address(names), show_progress="hidden", api_visibility="private")
     open_with_link(inputs, screen, open_link, read, values)
     show_code(controls, read)
+    return run
 
 
 def open_with_link(
@@ -330,6 +335,31 @@ def given(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     return {name: "" if value is None else value for name, value in zip(names, values)}
 
 
+Messages = Callable[[dict[str, Any], gr.Request], AsyncIterator[str]]
+"""Settings as a link has them, and who asks -> the messages of the run."""
+
+
+def taking(names: Iterable[str], messages: Messages) -> Callable[..., AsyncIterator[str]]:
+    """The handler of the controls ``names`` that streams the ``messages``, described as these are."""
+    names = list(names)
+
+    async def handler(*values: Any) -> AsyncIterator[str]:
+        *values, request = values
+        async with aclosing(messages(given(names, values), request)) as each:
+            async for message in each:
+                yield message
+
+    handler.__doc__ = messages.__doc__
+    return _signed(handler, names)
+
+
+def _signed(handler: Callable, names: Iterable[str]) -> Callable:
+    """``handler``, which takes anything, as one that says to take the values of ``names`` and the request."""
+    own = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in (*names, "request")]
+    handler.__signature__, handler.__annotations__ = Signature(own), {"request": gr.Request}
+    return handler
+
+
 # --- for programs -----------------------------------------------------------------------------------------------------
 
 
@@ -361,11 +391,11 @@ def endpoint(
         return await answer(given(list(controls), values), request)
 
     handler.__name__, handler.__doc__ = api_name, _docstring(answer.__doc__, controls, allowed)
-    _offer(handler, api_name, controls, list(outputs))
+    _offer(_signed(handler, controls), api_name, controls, list(outputs))
 
 
 def streamed(
-    messages: Callable[[dict[str, Any], gr.Request], AsyncIterator[str]],
+    messages: Messages,
     api_name: str,
     controls: Mapping[str, gr.components.Component],
     screen: gr.HTML,
@@ -376,13 +406,7 @@ def streamed(
     Its name must be that of no handler of a page: Gradio would number it.
     """
 
-    async def handler(*values: Any) -> AsyncIterator[str]:
-        *values, request = values
-        async with aclosing(messages(given(list(controls), values), request)) as each:
-            async for message in each:
-                yield message
-
-    handler.__doc__ = messages.__doc__
+    handler = taking(controls, messages)
     documented(handler, api_name, controls, allowed)
     _offer(handler, api_name, controls, screen)
 
@@ -401,8 +425,6 @@ def _offer(
     outputs: gr.components.Component | list[gr.components.Component],
 ) -> None:
     """Adds the endpoint ``handler``, which takes the values of ``controls`` and the request."""
-    own = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in (*controls, "request")]
-    handler.__signature__, handler.__annotations__ = Signature(own), {"request": gr.Request}
     gr.Button(visible=False).click(
         handler,
         list(controls.values()),

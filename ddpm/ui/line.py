@@ -63,63 +63,18 @@ def lesson(engine: Engine, network: Network) -> None:
             lambda shown, job: frame(shown, job, line.count),
         )
 
-    async def sample(
-        mean1: float,
-        mean2: float,
-        weight1: int,
-        weight2: int,
-        std: float,
-        denoiser: str,
-        count: int,
-        steps: int,
-        schedule: str,
-        s: float,
-        p: float,
-        reach: float,
-        c: float,
-        table: str,
-        sampler: str,
-        eta: float,
-        seed: int,
-        request: gr.Request,
-    ) -> AsyncIterator[str]:
+    def sample(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
 
         Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
         frame's payload is little-endian: x0 on 401 points from -12 to 12 as float32, learned, then exact; how many
         samples lie in each of 240 bins from -12 to 12 as uint16; the first 100 samples as int16, 1024 to the unit.
         """
-        values = (
-            mean1,
-            mean2,
-            weight1,
-            weight2,
-            std,
-            denoiser,
-            count,
-            steps,
-            schedule,
-            s,
-            p,
-            reach,
-            c,
-            table,
-            sampler,
-            eta,
-        )
-        line, notes = Line.from_query(given(_NAMES, (*values, seed)))
-        async with aclosing(messages_of(line, notes, request.session_hash)) as messages:
-            async for message in messages:
-                yield message
+        return messages_of(*Line.from_query(query), request.session_hash)
 
     async def look(values: dict[gr.components.Component, object], request: gr.Request) -> AsyncIterator[str]:
         line, notes = Line.from_query(given(_NAMES, [values[control] for control in inputs]))
         async with aclosing(messages_of(line, notes, request.session_hash, samples=False)) as messages:
-            async for message in messages:
-                yield message
-
-    async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(messages_of(*Line.from_query(request.query_params), request.session_hash)) as messages:
             async for message in messages:
                 yield message
 
@@ -160,7 +115,7 @@ def lesson(engine: Engine, network: Network) -> None:
     controls = {name: controls[name] for name in _NAMES}
     inputs = list(controls.values())
     streaming = {"outputs": screen, **STREAMING}
-    connect(engine, pressed, controls, screen, sample, open_link, Line.from_query, "sample")
+    run = connect(engine, pressed, controls, screen, sample, Line.from_query, "sample")
     endpoint(generate_line, "generate_line", controls, [gr.JSON(label="Run", visible=False)], SETTINGS)
     for name, (_, layers) in _FIGURES.items():
         script = f"() => {{ window.ddpm.choose({layers!r}); return []; }}"
@@ -172,7 +127,7 @@ def lesson(engine: Engine, network: Network) -> None:
             show_progress="hidden",
             api_visibility="private",
         )
-        shown.then(sample, inputs, **streaming, api_visibility="private")
+        shown.then(run, inputs, **streaming, api_visibility="private")
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [*schedule_moved(controls), *(controls[name].release for name in _DATA)]
     gr.on(seen, look, set(inputs), **streaming, api_visibility="private")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +26,6 @@ from ddpm.ui.lesson import (
     endpoint,
     experiments,
     follow_schedule,
-    given,
     last,
     left_over,
     schedule,
@@ -103,22 +101,7 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
             engine, steps, owner, lambda job: start(run, job, notes), lambda step, job: frame(step, job, cloud)
         )
 
-    async def denoise(
-        label: str,
-        count: int,
-        steps: int,
-        schedule: str,
-        s: float,
-        p: float,
-        reach: float,
-        c: float,
-        table: str,
-        sampler: str,
-        eta: float,
-        guidance: float,
-        seed: int,
-        request: gr.Request,
-    ) -> AsyncIterator[str]:
+    def denoise(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
 
         Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
@@ -126,15 +109,7 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
         the step adds to its mean, if anything, as int16 times the header's "scales", count × C × H × W each; then x and
         x0 projected on the page's plane as float32, count × 2 each.
         """
-        values = (label, count, steps, schedule, s, p, reach, c, table, sampler, eta, guidance, seed)
-        async with aclosing(messages_of(*read(given(_NAMES, values)), request.session_hash)) as messages:
-            async for message in messages:
-                yield message
-
-    async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(messages_of(*read(dict(request.query_params)), request.session_hash)) as messages:
-            async for message in messages:
-                yield message
+        return messages_of(*read(query), request.session_hash)
 
     async def generate(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
         run, notes = read(query)
@@ -158,11 +133,11 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
             controls |= _settings()
 
     controls = {name: controls[name] for name in _NAMES}
-    connect(engine, pressed, controls, screen, denoise, open_link, read, f"denoise_{model}")
+    run = connect(engine, pressed, controls, screen, denoise, read, f"denoise_{model}")
     generate.__doc__ = texts.endpoint
     outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
     endpoint(generate, f"generate_{model}", controls, outputs, Run.allowed({"model": model}))
-    offered.connect(controls, screen, denoise)
+    offered.connect(controls, screen, run)
     follow_schedule(controls)
 
 

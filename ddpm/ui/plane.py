@@ -95,24 +95,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
 
         return stream(engine, steps, request.session_hash, opening, frame)
 
-    async def flow(
-        data: str,
-        points: str,
-        direction: str,
-        denoiser: str,
-        count: int,
-        steps: int,
-        schedule: str,
-        s: float,
-        p: float,
-        reach: float,
-        c: float,
-        table: str,
-        sampler: str,
-        eta: float,
-        seed: int,
-        request: gr.Request,
-    ) -> AsyncIterator[str]:
+    def flow(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
 
         Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
@@ -120,20 +103,11 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
         20 × 20 points as float32, learned, if there is a network, then exact, 400 × 2 each; the density on
         100 × 100 points as a byte each.
         """
-        values = (data, points, direction, denoiser, count, steps, schedule, s, p, reach, c, table, sampler, eta, seed)
-        plane, notes = Plane.from_query(given(_NAMES, values))
-        async with aclosing(messages_of(plane, notes, request)) as messages:
-            async for message in messages:
-                yield message
+        return messages_of(*Plane.from_query(query), request)
 
     async def look(values: Mapping[gr.components.Component, object], request: gr.Request) -> AsyncIterator[str]:
         plane, notes = Plane.from_query(given(_NAMES, [values[control] for control in inputs]))
         async with aclosing(messages_of(plane, notes, request, particles=False)) as messages:
-            async for message in messages:
-                yield message
-
-    async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(messages_of(*Plane.from_query(request.query_params), request)) as messages:
             async for message in messages:
                 yield message
 
@@ -174,9 +148,9 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
     controls = {name: controls[name] for name in _NAMES}
     inputs = list(controls.values())
     streaming = {"outputs": screen, **STREAMING}
-    connect(engine, pressed, controls, screen, flow, open_link, Plane.from_query, "flow")
+    run = connect(engine, pressed, controls, screen, flow, Plane.from_query, "flow")
     endpoint(generate_plane, "generate_plane", controls, [gr.JSON(label="Run", visible=False)], SETTINGS)
-    offered.connect(controls, screen, flow)
+    offered.connect(controls, screen, run)
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [*schedule_moved(controls), controls["data"].select, controls["points"].input]
     gr.on(seen, look, set(inputs), **streaming, api_visibility="private")

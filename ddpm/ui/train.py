@@ -45,11 +45,11 @@ from ddpm.ui.lesson import (
     dropdown,
     endpoint,
     experiments,
-    given,
     last,
     show_code,
     slider,
     stream,
+    taking,
     told,
     write_address,
 )
@@ -117,21 +117,16 @@ def lesson(engine: Engine, visits: Visits) -> None:
         finally:
             visits.turns.leave(ticket)
 
-    async def train(
-        data: str, points: str, prediction: str, scaling: str, batches: int, shown_steps: int, request: gr.Request
-    ) -> AsyncIterator[str]:
+    def train(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams a training as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
 
         Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" with the losses each time the
         network is looked at, "note", "end". A frame's payload is little-endian: x0 on the arrows' 20 × 20 points at
         three levels as float32, 3 × 400 × 2; then 500 generated particles as int16, 4096 to the unit.
         """
-        values = (data, points, prediction, scaling, batches, shown_steps)
-        training, notes = Training.from_query(given(_NAMES, values))
+        training, notes = Training.from_query(query)
         notes = notes + ([_NOISE] if training.prediction == "noise" else [])
-        async with aclosing(learn(visits.of(visitor(request)), training, notes)) as messages:
-            async for message in messages:
-                yield message
+        return learn(visits.of(visitor(request)), training, notes)
 
     async def train_network(query: dict[str, Any], request: gr.Request) -> tuple[str, dict[str, Any]]:
         """Trains a small network on data in the plane for up to a minute of computation, and answers once it is trained.
@@ -249,11 +244,12 @@ def lesson(engine: Engine, visits: Visits) -> None:
     controls = {name: controls[name] for name in _NAMES}
     inputs = list(controls.values())
     outputs = [gr.File(label="Network", visible=False), gr.JSON(label="Run", visible=False)]
-    documented(train, "train", controls, SETTINGS)
+    run = taking(controls, train)
+    documented(run, "train", controls, SETTINGS)
     endpoint(train_network, "train_network", controls, outputs, SETTINGS)
     streaming = {"outputs": screen, **STREAMING}
-    begin.click(train, inputs, **streaming, api_name="train")
-    offered.connect(controls, screen, train)
+    begin.click(run, inputs, **streaming, api_name="train")
+    offered.connect(controls, screen, run)
     further.click(go_on, None, **streaming, api_visibility="private")
     halt.click(stop, None, None, **QUIET)
     take.click(download, None, **streaming, api_visibility="private")  # queued: others cannot show a warning
