@@ -186,6 +186,18 @@ def test_a_dragged_handle_bends_the_table_and_the_axes_stay(page, server):
     assert page.locator("#table input, #table textarea").input_value() == table
 
 
+def test_changes_that_are_faster_than_the_answers_are_not_lost(page, server):
+    open_page(page, server + QUICK)
+    page.locator(".handle").nth(2).evaluate(
+        "handle => [1, 2, 3, 4, 5].forEach(() => handle.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowDown' })))"
+    )
+    lower = Curves().handles[2] - 0.05
+    third = "new URL(location).searchParams.get('table')?.split(' ').slice(0, 3).reduce((left, beta) => left * (1 - beta), 1)"
+    page.wait_for_function(f"Math.abs({third} - {lower}) < 0.002")
+    wait(page, "d.schedule === 'table'")
+    assert float(page.locator(".handle").nth(2).get_attribute("aria-valuenow")) == pytest.approx(lower, abs=0.002)
+
+
 def test_a_handle_moves_by_the_keyboard_and_stays_between_its_neighbours(page, server):
     open_page(page, server + QUICK)
     first, second = (page.locator(".handle").nth(k) for k in (0, 1))

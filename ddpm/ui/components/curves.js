@@ -38,7 +38,7 @@ function show(header, bytes) {
   const tiles = pictures(bytes.subarray(4 * count), shape), rows = $(".rows");
   while (rows.children.length < setup.names.length) rows.append(row(setup.names[rows.children.length]));
   setup.names.forEach((name, n) => fillRow(rows.children[n], name, header, tiles.slice(n * stripSteps.length, (n + 1) * stripSteps.length)));
-  if (dragged === null) handles = header.handles;
+  if (dragged === null && !changed) handles = header.handles; // else the visitor is ahead of this answer
   placeButtons();
   fillPlots();
   fillLinks();
