@@ -176,7 +176,7 @@ class _Attention(nn.Module):
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         batch, channels, height, width = h.shape
         qkv = self.qkv(self.norm(h)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
-        query, key, value = qkv.unbind(1)
+        query, key, value = qkv.unbind(1)  # not torch's fused attention: its backward pass is slow on CPUs
         weight = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
         mixed = (weight @ value).transpose(-1, -2)
         return h + self.leave(mixed.reshape(batch, channels, height, width))

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -460,7 +459,7 @@ async def last(engine: Engine, steps: Iterator[Any | None]) -> Any:
 
 def told(settings: Settings, notes: Sequence[str], **measures: Any) -> dict[str, Any]:
     """What a program is told of a run: its settings, the query of its link, notes for people, and ``measures``."""
-    return {"settings": asdict(settings), "link": f"?{urlencode(settings.query())}", "notes": list(notes), **measures}
+    return {"settings": settings.values(), "link": f"?{urlencode(settings.query())}", "notes": list(notes), **measures}
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import gradio as gr
 import torch
@@ -27,7 +26,7 @@ def start(curves: Curves, job: int, notes: Sequence[str]) -> str:
     """Opens the answer to ``curves``; ``notes`` are for the visitor. ``own`` is what goes with the schedule to other pages."""
     query = curves.query()
     own = {name: query[name] for name in ("schedule", *parameters(curves.schedule))}
-    return message(kind="start", job=job, run=asdict(curves), query=query, own=own, notes=list(notes))
+    return message(kind="start", job=job, run=curves.values(), query=query, own=own, notes=list(notes))
 
 
 def pack(shown: Compared, job: int, curves: Curves) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import gradio as gr
 import numpy as np
@@ -37,7 +36,7 @@ def screen(trained: Mapping[str, Snapshots]) -> gr.HTML:
 
 def start(asked: Learning, job: int, notes: Sequence[str], what: str) -> str:
     """Opens a job of ``what``, "step" or "samples"; ``notes`` are for the visitor."""
-    return message(kind="start", what=what, job=job, run=asdict(asked), query=asked.query(), notes=list(notes))
+    return message(kind="start", what=what, job=job, run=asked.values(), query=asked.query(), notes=list(notes))
 
 
 def step(shown: Shown, job: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import gradio as gr
 
@@ -27,7 +26,7 @@ def start(asked: Likelihood, job: int, notes: Sequence[str]) -> str:
         to_uint8(x0[:SHOWN]).numpy().tobytes() if x0 is not None else b"",
         kind="start",
         job=job,
-        run=asdict(asked),
+        run=asked.values(),
         query=asked.query(),
         notes=list(notes),
         ranges=strata(asked.steps),

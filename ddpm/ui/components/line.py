@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import gradio as gr
 import numpy as np
@@ -29,7 +28,7 @@ def start(line: Line, job: int, notes: Sequence[str], samples: bool) -> str:
         np.rint(density * (65535 / peak)).astype("<u2").tobytes(),
         kind="start",
         job=job,
-        run=asdict(line),
+        run=line.values(),
         query=line.query(),
         notes=list(notes),
         frames=len(density),

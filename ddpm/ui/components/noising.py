@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import gradio as gr
 import numpy as np
@@ -25,7 +24,7 @@ def screen() -> gr.HTML:
 
 def start(noising: Noising, job: int, notes: Sequence[str], everything: bool) -> str:
     """Opens an answer to ``noising``: all of it, or the moment alone; ``notes`` are for the visitor."""
-    run = {name: value for name, value in asdict(noising).items() if name != "upload"}
+    run = {name: value for name, value in noising.values().items() if name != "upload"}
     return message(kind="start", job=job, run=run, query=noising.query(), notes=list(notes), all=everything)
 
 

@@ -84,15 +84,15 @@ const SHAPES = {
 
 // --- events ------------------------------------------------------------------------------------------------------
 
-function go(place) {
-  touch(inUnits(place));
+function go(places) {
+  places.map(inUnits).forEach(touch);
   draw();
 }
 
 strokes(canvas, $(".cursor"), {
   begin(place) {
     [before, last] = [[...points], null];
-    go(place);
+    go([place]);
   },
   go,
   end() {

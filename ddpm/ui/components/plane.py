@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import gradio as gr
 import numpy as np
@@ -32,7 +31,7 @@ def start(plane: Plane, job: int, notes: Sequence[str], particles: bool, data: n
         positions(data),
         kind="start",
         job=job,
-        run=asdict(plane),
+        run=plane.values(),
         query=plane.query(),
         notes=list(notes),
         frames=len(shown(plane.steps)),

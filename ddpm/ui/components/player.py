@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import gradio as gr
 import numpy as np
@@ -32,7 +31,7 @@ def start(run: Run, job: int, notes: Sequence[str]) -> str:
     return message(
         kind="start",
         job=job,
-        run=asdict(run),
+        run=run.values(),
         query=run.query(),
         notes=list(notes),
         frames=len(shown(run.steps)),

@@ -63,7 +63,7 @@ strokes(canvas, $(".cursor"), {
     last = onCanvas(place);
     draw(last);
   },
-  go: (place) => draw(onCanvas(place)),
+  go: (places) => places.map(onCanvas).forEach(draw),
   end: () => publish(),
 });
 $(".undo").addEventListener("click", () => {

@@ -1,5 +1,6 @@
 // Strokes on a canvas, by mouse, pen or finger, or by keyboard: arrow keys move the pen, Space puts it down and lifts it.
-// Positions are shares of the canvas's width and height, from its upper left corner.
+// begin gets the place where a stroke begins, go the places that it comes to next: shares of the canvas's width and height,
+// from its upper left corner.
 function strokes(canvas, cursor, { begin, go, end }) {
   const STEP = 1 / 28;
   let down = false, pen = [0.5, 0.5];
@@ -32,7 +33,7 @@ function strokes(canvas, cursor, { begin, go, end }) {
     start(place(event));
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (down && canvas.hasPointerCapture(event.pointerId)) for (const part of event.getCoalescedEvents?.() ?? [event]) go(place(part));
+    if (down && canvas.hasPointerCapture(event.pointerId)) go((event.getCoalescedEvents?.() ?? [event]).map(place));
   });
   canvas.addEventListener("pointerup", finish);
   canvas.addEventListener("pointercancel", finish);
@@ -45,7 +46,7 @@ function strokes(canvas, cursor, { begin, go, end }) {
     event.stopPropagation();
     if (move) {
       pen = pen.map((share, k) => Math.min(Math.max(share + move[k] * STEP, 0), 1));
-      if (down) go(pen);
+      if (down) go([pen]);
     } else if (down) finish();
     else start(pen);
     show();
