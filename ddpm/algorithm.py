@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -54,28 +53,29 @@ class Lines(NamedTuple):
     on_x0: float
 
 
-def lines(run: Run, log_snr_t: Tensor, log_snr_s: Tensor) -> Lines:
-    """The numbers of the step of ``run`` from level t to the next cleaner level s, both ()."""
-    share, share_next = (float(alpha_bar(level)) for level in (log_snr_t, log_snr_s))
-    beta, deviation = float(betas(torch.stack([log_snr_t, log_snr_s]))), float(sigma(log_snr_t))
-    own, std = coefficients(log_snr_t, log_snr_s, _eta(run)), float(_std(run, log_snr_t, log_snr_s, 1.0))
-    return Lines(
+def lines(run: Run, levels: Tensor) -> list[Lines]:
+    """The numbers of each step of ``run`` from one of ``levels`` (n + 1,) to the next cleaner one: n of them."""
+    t, s = levels[:-1], levels[1:]
+    share, share_next, beta, deviation = alpha_bar(t), alpha_bar(s), betas(levels), sigma(t)
+    own = coefficients(t, s, _eta(run))
+    numbers = Lines(
         alpha_bar=share,
         alpha_bar_next=share_next,
         alpha=1 - beta,
         beta=beta,
-        root=math.sqrt(share),
+        root=share.sqrt(),
         sigma=deviation,
-        scale=1 / math.sqrt(1 - beta),
+        scale=1 / (1 - beta).sqrt(),
         removal=beta / deviation,
-        std=std,
-        signal=math.sqrt(share_next),
-        direction=float(sigma(log_snr_s)),
-        own_direction=float(own.on_x) * deviation,
-        own_std=float(_std(run, log_snr_t, log_snr_s, _eta(run))),
-        on_x=float(own.on_x),
-        on_x0=float(own.on_x0),
+        std=_std(run, levels, 1.0),
+        signal=share_next.sqrt(),
+        direction=sigma(s),
+        own_direction=own.on_x * deviation,
+        own_std=_std(run, levels, _eta(run)),
+        on_x=own.on_x,
+        on_x0=own.on_x0,
     )
+    return [Lines(*step) for step in torch.stack(numbers, 1).tolist()]
 
 
 def added(run: Run, step: Step, log_snr_s: Tensor, x_s: Tensor) -> Tensor | None:
@@ -88,7 +88,7 @@ def added(run: Run, step: Step, log_snr_s: Tensor, x_s: Tensor) -> Tensor | None
     mean, _ = posterior(step.x, step.x0, step.log_snr, log_snr_s, _eta(run))
     if run.sampler in SECOND_ORDER or log_snr_s.isinf():
         return x_s - mean
-    return (x_s - mean) / _std(run, step.log_snr, log_snr_s, _eta(run)).to(x_s)
+    return (x_s - mean) / _std(run, torch.stack([step.log_snr, log_snr_s]), _eta(run)).to(x_s)
 
 
 def _eta(run: Run) -> float:
@@ -96,7 +96,7 @@ def _eta(run: Run) -> float:
     return {"ddim": run.eta, "ddpm-beta": 1.0}.get(run.sampler, 0.0)
 
 
-def _std(run: Run, log_snr_t: Tensor, log_snr_s: Tensor, eta: float) -> Tensor:
+def _std(run: Run, levels: Tensor, eta: float) -> Tensor:
     if run.sampler == "ddpm-beta":
-        return betas(torch.stack([log_snr_t, log_snr_s]))[0].sqrt()
-    return coefficients(log_snr_t, log_snr_s, eta).std
+        return betas(levels).sqrt()
+    return coefficients(levels[:-1], levels[1:], eta).std

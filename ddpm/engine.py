@@ -25,7 +25,7 @@ from ddpm.algorithm import Lines, added, lines
 from ddpm.process import Network, noise_from_x0
 from ddpm.run import Run, begin, shown
 from ddpm.sampling import Step
-from ddpm.schedule import alpha_bar
+from ddpm.schedule import alpha_bar, grid
 
 log = logging.getLogger(__name__)
 
@@ -334,7 +334,7 @@ def frames(run: Run, network: Network) -> Work:
     """The job of ``run`` on ``network``: the steps worth showing as frames, each once the state after it is known."""
     begun, worth_showing = time.monotonic(), shown(run.steps)
     path, guided = begin(run, network.config)
-    query = next(path)
+    numbers, query = lines(run, grid(run.curve, run.steps)), next(path)
     while query.index != 0:
         output = yield Forward(network, *guided.rows(query.x, query.log_snr))
         x0 = guided.x0(query.x, query.log_snr, output)
@@ -343,8 +343,8 @@ def frames(run: Run, network: Network) -> Work:
         query = path.send(x0)
         if query.index is not None and step.index in worth_showing:
             noise = noise_from_x0(step.x, step.x0, step.log_snr)
-            numbers, rest = lines(run, step.log_snr, query.log_snr), added(run, step, query.log_snr, query.x)
-            yield _frame(step, noise, numbers, rest, begun)
+            rest = added(run, step, query.log_snr, query.x)
+            yield _frame(step, noise, numbers[run.steps - step.index], rest, begun)
     yield _frame(Step(*query, query.x), torch.zeros_like(query.x), None, None, begun)
 
 

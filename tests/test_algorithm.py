@@ -39,6 +39,12 @@ def states(run):
     return list(follow(path, lambda x, log_snr: (x / 2).clamp(-1, 1)))
 
 
+def line(run, step, after):
+    """The numbers of the step of ``run`` from one state to the next."""
+    [numbers] = lines(run, torch.stack([step.log_snr, after.log_snr]))
+    return numbers
+
+
 def pairs(run):
     steps = states(run)
     return list(pairwise(steps))
@@ -47,7 +53,7 @@ def pairs(run):
 @every_run
 def test_both_ways_to_write_the_mean_give_that_of_the_run(run):
     for step, after in pairs(run):
-        numbers, noise = lines(run, step.log_snr, after.log_snr), noise_from_x0(step.x, step.x0, step.log_snr)
+        numbers, noise = line(run, step, after), noise_from_x0(step.x, step.x0, step.log_snr)
         eta = {"ddpm-beta": 1.0}.get(run.sampler, run.eta)
         mean, _ = posterior(step.x, step.x0, step.log_snr, after.log_snr, eta)
         assert_close(numbers.on_x * step.x + numbers.on_x0 * step.x0, mean)
@@ -61,7 +67,7 @@ def test_both_ways_to_write_the_mean_give_that_of_the_run(run):
 @every_run
 def test_the_next_state_is_the_mean_and_the_added_noise(run):
     for step, after in pairs(run):
-        numbers, rest = lines(run, step.log_snr, after.log_snr), added(run, step, after.log_snr, after.x)
+        numbers, rest = line(run, step, after), added(run, step, after.log_snr, after.x)
         mean = numbers.on_x * step.x + numbers.on_x0 * step.x0
         assert_close(mean if rest is None else mean + numbers.own_std * rest, after.x)
 
@@ -80,7 +86,7 @@ def test_the_added_noise_is_what_each_pictures_generator_drew(run):
 def test_what_a_second_order_sampler_adds_leads_from_the_step_of_ddim_to_its_own(sampler):
     run, largest = Run(steps=5, sampler=sampler), 0.0
     for step, after in pairs(run):
-        numbers, rest = lines(run, step.log_snr, after.log_snr), added(run, step, after.log_snr, after.x)
+        numbers, rest = line(run, step, after), added(run, step, after.log_snr, after.x)
         ddim, _ = posterior(step.x, step.x0, step.log_snr, after.log_snr, eta=0)
         assert_close(ddim + rest, after.x)
         assert numbers.own_std == 0
@@ -95,7 +101,7 @@ def test_ddim_adds_nothing():
 def test_the_shares_and_betas_are_those_of_the_grid():
     run = Run(steps=20, schedule="linear")
     levels = grid(run.curve, run.steps)
-    found = [lines(run, *pair) for pair in pairwise(levels)]
+    found = lines(run, levels)
     assert_close(torch.tensor([one.beta for one in found]), betas(levels).float())
     assert_close(torch.tensor([one.alpha_bar for one in found]), alpha_bar(levels[:-1]).float())
     for one in found:
@@ -105,9 +111,7 @@ def test_the_shares_and_betas_are_those_of_the_grid():
 
 
 def test_the_other_variance_of_algorithm_2_is_beta():
-    levels = grid(Run().curve, 10)
-    for pair in pairwise(levels):
-        one = lines(Run(sampler="ddpm-beta"), *pair)
+    for one in lines(Run(sampler="ddpm-beta"), grid(Run().curve, 10)):
         assert one.std == one.own_std == pytest.approx(math.sqrt(one.beta))
 
 
@@ -165,7 +169,7 @@ def test_the_numbers_and_the_pictures_are_those_of_the_library(page, server, run
     shown_now = page.evaluate(NUMBERS)
     step = states[int(shown_now["t"])]
     after, first = states[step.index - 1], states[run.steps]
-    numbers, rest = lines(run, step.log_snr, after.log_snr), added(run, step, after.log_snr, after.x)
+    numbers, rest = line(run, step, after), added(run, step, after.log_snr, after.x)
     for name, value in numbers._asdict().items():
         if name in shown_now:
             assert number(shown_now[name]) == pytest.approx(value, rel=6e-3 if abs(value) < 1e-3 else 6e-4)

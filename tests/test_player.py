@@ -38,7 +38,7 @@ def step(index=3, count=4, log_snr=-1.25, adds=True):
     level = torch.tensor(log_snr if index else math.inf)
     x, x0, added = torch.from_numpy(random.normal(size=(3, count, *SHAPE))).float()
     noise = noise_from_x0(x, x0, level) if index else torch.zeros_like(x)
-    numbers = lines(Run(eta=1.0), level, level + 1) if index else None
+    numbers = lines(Run(eta=1.0), torch.stack([level, level + 1]))[0] if index else None
     pictures = [value.numpy() for value in (x, x0, noise)]
     rest = added.numpy() if adds and index else None
     return Frame(index, float(level), float(alpha_bar(level)), *pictures, numbers, rest, 0.1234567)
