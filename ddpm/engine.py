@@ -305,8 +305,10 @@ def _batch(asking: list[Job], most: int) -> list[Part]:
 @torch.inference_mode()
 def _forward(parts: list[Part]) -> tuple[Tensor, ...]:
     """The answers to ``parts``, by one forward pass."""
-    asked = [part.question.arguments(part.rows) for part in parts]
-    output = parts[0].question.forward.network(*map(torch.cat, zip(*asked)))
+    network, asked = parts[0].question.forward.network, [part.question.arguments(part.rows) for part in parts]
+    if len(asked) == 1:
+        return (network(*asked[0]),)
+    output = network(*map(torch.cat, zip(*asked)))
     return output.split([len(x) for x, *_ in asked])
 
 
