@@ -35,6 +35,9 @@ MOST_JOBS = 32
 MOST_UNREAD = 16
 """Frames of a job that its owner has not taken; with more it pauses. Of 25 colour pictures that is 10 MB."""
 
+ENOUGH = MOST_UNREAD * 3 // 4
+"""Unread frames at which their owner stops waiting for more, so that the job need not pause."""
+
 
 class Place(NamedTuple):
     """What a waiting job gives instead of a frame: its place in the queue, from 1, and about how long it has to wait.
@@ -98,7 +101,7 @@ class Job:
         """Rows computed for it: the engine serves those first who have had fewest."""
         self._given = self._taken = 0
         self._loop, self._frames, self._wake = asyncio.get_running_loop(), asyncio.Queue(), wake
-        self._over = asyncio.Event()
+        self._wanted, self._over, self._gathered = 0, False, asyncio.Event()
 
     async def next(self) -> Any | None:
         """The next frame, or None after the last. Raises RuntimeError if the computation failed."""
@@ -109,20 +112,28 @@ class Job:
             raise RuntimeError("The computation of this run failed.") from frame
         return frame
 
-    async def rest(self, seconds: float) -> None:
-        """Lets frames gather for so long, or until the last is there."""
+    async def gather(self, seconds: float, count: int = ENOUGH) -> None:
+        """Lets frames gather for so long, or until ``count`` of them or the last are there."""
+        self._wanted = count
+        if self._over or self._frames.qsize() >= count:
+            return
+        self._gathered.clear()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._over.wait(), seconds)
+            await asyncio.wait_for(self._gathered.wait(), seconds)
 
     def put(self, frame: Any | Exception | None) -> None:
         """Called by the engine's thread; a loop that has closed has nobody left to tell, so the job ends."""
         self._given += 1
         try:
-            self._loop.call_soon_threadsafe(self._frames.put_nowait, frame)
-            if frame is None:
-                self._loop.call_soon_threadsafe(self._over.set)
+            self._loop.call_soon_threadsafe(self._arrive, frame)
         except RuntimeError:
             self.stopped.set()
+
+    def _arrive(self, frame: Any | Exception | None) -> None:
+        self._frames.put_nowait(frame)
+        self._over = self._over or frame is None
+        if self._over or self._frames.qsize() >= self._wanted:
+            self._gathered.set()
 
     def end(self) -> None:
         """Frees what the work holds and ends the stream."""

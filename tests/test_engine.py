@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ddpm.engine import MOST_UNREAD, Engine, Place, frames
+from ddpm.engine import ENOUGH, MOST_UNREAD, Engine, Place, frames
 from ddpm.networks import UNet, UNetConfig
 from ddpm.run import Run, perform, shown
 from ddpm.sampling import SAMPLERS
@@ -108,11 +108,24 @@ def test_the_seconds_of_frames_grow():
 def test_who_waits_for_frames_to_gather_does_not_outwait_the_last():
     async def wait():
         job = submit(Engine(), Gate(), Run(steps=5, count=1))
-        await job.rest(0)  # nothing has come yet, and nothing is lost
-        await asyncio.wait_for(job.rest(2 * PATIENCE), PATIENCE)
+        await job.gather(0)  # nothing has come yet, and nothing is lost
+        await asyncio.wait_for(job.gather(2 * PATIENCE), PATIENCE)
         return await frames_of(job)
 
     assert [frame.index for frame in asyncio.run(wait())] == [5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("count", [1, ENOUGH])
+def test_who_waits_for_a_number_of_frames_has_them_before_the_last(count):
+    async def wait():
+        job = submit(Engine(), Gate(), Run(steps=1000, count=1))
+        for _ in range(2):
+            await asyncio.wait_for(job.gather(2 * PATIENCE, count), PATIENCE)
+            taken = [(await job.next()).index for _ in range(count)]
+        job.stopped.set()
+        return taken
+
+    assert len(asyncio.run(wait())) == count
 
 
 @pytest.fixture

@@ -466,7 +466,13 @@ def told(settings: Settings, notes: Sequence[str], **measures: Any) -> dict[str,
 
 
 PACE = 0.04
-"""Seconds from one message with frames to the next: frames that come faster share one, which costs the page the same."""
+"""Seconds from one message to the next at least: each costs the server some 4 ms, whatever it holds."""
+
+MESSAGES = 50
+"""A second, to all visitors together: with more of them, each gets more frames at once."""
+
+SHOWN = 30
+"""Frames a second: while a visitor's page shows those of a message, the next ones gather."""
 
 
 async def stream(
@@ -478,24 +484,29 @@ async def stream(
 ) -> AsyncIterator[str]:
     """The messages of one job: ``start`` of its number, each frame as ``pack`` of it and the number writes it, the end.
 
-    Lines of one string are messages that came within PACE; neither the first frame nor the last is kept waiting.
+    Lines of one string are messages that came together; neither the first frame nor the last is kept waiting.
     """
-    number, ended, due = next(_jobs), None, 0.0
+    number, ended, begun = next(_jobs), None, False
     job = engine.submit(steps, owner or f"run {number}")
     try:
-        yield start(number)
+        lines = [start(number)]
+        await job.gather(PACE, 1)
         while ended is None:
-            await job.rest(due - time.monotonic())
-            lines = []
             try:
                 while ended is None and (not lines or job.unread):
                     if (shown := await job.next()) is None:
                         ended = end(number)
+                    elif isinstance(shown, Place):
+                        lines.append(waiting(shown, number))
                     else:
-                        lines.append(waiting(shown, number) if isinstance(shown, Place) else pack(shown, number))
+                        begun = True
+                        lines.append(pack(shown, number))
             except RuntimeError:
                 ended = end(number, FAILED)
-            due = time.monotonic() + PACE
+            due = time.monotonic() + max(PACE, engine.active() / MESSAGES, len(lines) / SHOWN)
             yield "\n".join([*lines, ended] if ended else lines)
+            if begun:
+                await job.gather(due - time.monotonic())
+            lines = []
     finally:
         engine.drop(job)

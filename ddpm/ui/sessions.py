@@ -30,3 +30,4 @@ def lighten(page: gr.Blocks) -> None:
     """
     state_holder.SessionState = Session
     page._queue.pending_event_ids_session = LRUCache(MOST_WAITING)
+    page._queue.sleep_when_free = 0.005

@@ -1,0 +1,122 @@
+"""What a run's visitor is told, and when: ddpm.ui.lesson.stream."""
+
+import asyncio
+import json
+import threading
+import time
+from itertools import chain
+
+import pytest
+
+from ddpm.engine import ENOUGH, Engine
+from ddpm.ui import lesson
+
+PATIENCE = 20
+"""Seconds until a test that waits in vain fails."""
+
+START = "start|"
+
+
+@pytest.fixture
+def endless_pace(monkeypatch):
+    """Whoever waits for a message's time to come waits in vain."""
+    monkeypatch.setattr(lesson, "PACE", 10 * PATIENCE)
+
+
+def counting(frames, gate=None, after=1):
+    """The work of a run with ``frames`` numbered frames, which waits for the ``gate`` once ``after`` of them are out."""
+    for number in range(frames):
+        while gate and number == after and not gate.is_set():
+            time.sleep(0.001)
+            yield None
+        yield number
+
+
+def told(engine, work, owner="anybody"):
+    return lesson.stream(engine, work, owner, lambda number: START, lambda frame, number: f"frame {frame}|")
+
+
+def kinds(message):
+    """The lines of a message: "start", "frame 3", or the kind of those in JSON."""
+    heads = [line.partition("|")[0] for line in message.split("\n")]
+    return [json.loads(head)["kind"] if head.startswith("{") else head for head in heads]
+
+
+async def next_of(messages):
+    return kinds(await asyncio.wait_for(anext(messages), PATIENCE))
+
+
+async def rest_of(messages):
+    found = []
+    while True:
+        try:
+            found.append(await next_of(messages))
+        except StopAsyncIteration:
+            return found
+
+
+@pytest.mark.parametrize("frames", [0, 1, 5, 300])
+def test_every_frame_is_told_once_and_in_order(frames):
+    async def listen():
+        return await rest_of(told(Engine(), counting(frames)))
+
+    expected = ["start", *(f"frame {number}" for number in range(frames)), "end"]
+    assert [*chain(*asyncio.run(listen()))] == expected
+
+
+def test_frames_that_come_fast_share_messages():
+    async def listen():
+        return await rest_of(told(Engine(), counting(20 * ENOUGH)))
+
+    assert len(asyncio.run(listen())) <= 40
+
+
+def test_neither_the_first_frame_nor_the_last_is_kept_waiting(endless_pace):
+    async def listen():
+        gate = threading.Event()
+        messages = told(Engine(), counting(5, gate))
+        first = await next_of(messages)
+        gate.set()
+        return first, await rest_of(messages)
+
+    first, rest = asyncio.run(listen())
+    assert first == ["start", "frame 0"]
+    assert [*chain(*rest)] == [*(f"frame {number}" for number in range(1, 5)), "end"]
+
+
+def test_a_visitor_in_the_queue_is_told_so_and_gets_the_first_frame_at_once(endless_pace):
+    async def listen():
+        engine, gate = Engine(most=1), threading.Event()
+        other = told(engine, counting(2, gate), "another")
+        assert await next_of(other) == ["start", "frame 0"]
+        messages = told(engine, counting(2, gate, after=2))
+        queued = [await next_of(messages)]
+        gate.set()
+        await rest_of(other)
+        return queued + await rest_of(messages)
+
+    assert [*chain(*asyncio.run(listen()))] == ["start", "waiting", "frame 0", "frame 1", "end"]
+
+
+def test_what_fails_is_told_after_the_frames_before_it():
+    def failing():
+        yield 0
+        raise ArithmeticError("no number")
+
+    async def listen():
+        return await rest_of(told(Engine(), failing()))
+
+    assert [*chain(*asyncio.run(listen()))] == ["start", "frame 0", "end"]
+
+
+def test_who_leaves_ends_the_run():
+    async def listen():
+        engine, gate = Engine(), threading.Event()
+        messages = told(engine, counting(10**9, gate))
+        await next_of(messages)
+        await messages.aclose()
+        gate.set()
+        while engine.active():
+            await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(listen(), PATIENCE))
