@@ -111,7 +111,9 @@ def build_app() -> gr.Blocks:
     networks, lanes = _served(models.pictures)
     models = models._replace(points=serve(models.points, os.environ.get("DDPM_BACKEND") or None))
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
-    builders = _builders(models, networks, Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes))
+    engine = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes)
+    atexit.register(engine.close)
+    builders = _builders(models, networks, engine)
     # Pictures and networks that programs ask for are files, which are gone an hour later.
     app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False, delete_cache=(600, 3600))
     for lesson in LESSONS:

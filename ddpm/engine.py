@@ -174,7 +174,8 @@ class Engine:
         self._jobs: list[Job] = []
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._durations: deque[float] = deque(maxlen=20)
-        threading.Thread(target=self._run, name="engine", daemon=True).start()
+        self._closed, self._thread = False, threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
 
     def submit(self, work: Work, owner: str) -> Job:
         """Starts the work; must be called on the event loop that will await its frames."""
@@ -203,8 +204,14 @@ class Engine:
         with self._lock:
             return len(self._jobs)
 
+    def close(self) -> None:
+        """Ends the engine, whatever is under way: before Python exits, as forward passes do not outlive it unharmed."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._wake.wait()
             self._wake.clear()
             with self._lock:

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import hub as hub_server
@@ -57,14 +58,14 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def served(
+def started(
     log: Path,
     environment: Mapping[str, str] | None = None,
     command: Sequence[str] = ("app.py",),
     folder: Path = ROOT,
     through: Sequence[str] = (),
-) -> Iterator[str]:
-    """The address of the app that Python runs by ``command`` in ``folder``, itself run ``through`` another command.
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """The app that Python runs by ``command`` in ``folder``, itself run ``through`` another command: address, process.
 
     What it says goes to ``log``.
     """
@@ -79,10 +80,17 @@ def served(
     try:
         until(lambda: process.poll() is not None or answers(url), "the server's first answer")
         assert process.poll() is None, f"the server ended: {log.read_text()}"
-        yield url
+        yield url, process
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def served(*arguments: Any, **named: Any) -> Iterator[str]:
+    """The address of the app as ``started`` with these arguments."""
+    with started(*arguments, **named) as (url, _):
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from conftest import ROOT, free_port, served, until
+from conftest import ROOT, free_port, served, started, until
 from gradio_client import Client
 from hub import NAME
 from pages import finish, open_page
@@ -85,6 +85,17 @@ def test_the_app_draws_from_the_images_files_as_an_ordinary_user_on_a_disk_that_
     assert "The graph is not kept" in (tmp_path / "log").read_text()
     with capsys.disabled():
         print(f"\ncold start: first page after {up:.1f} s, first picture after {drawn:.1f} s")
+
+
+def test_the_app_ends_in_order_when_it_is_told_to_in_the_middle_of_a_run(tmp_path):
+    with started(tmp_path / "log") as (url, process):
+        client = Client(url, verbose=False, analytics_enabled=False, download_files=False)
+        run = client.submit(count=25, steps=1000, api_name="/denoise_mnist")
+        until(lambda: len(run.outputs()) > 1, "pictures")
+        process.terminate()
+        assert process.wait(60) == 0
+    said = (tmp_path / "log").read_text()
+    assert "terminate" not in said and "Traceback" not in said
 
 
 # --- below a path -----------------------------------------------------------------------------------------------------
