@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +71,23 @@ def replicated(
         max_ongoing_requests=1,  # a replica that dies takes one batch along
         ray_actor_options={"num_cpus": cores / replicas},
     )
-    with tempfile.TemporaryDirectory(prefix="ddpm-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="ddpm-", ignore_cleanup_errors=True) as folder, ExitStack() as until_end:
+        until_end.callback(ray.shutdown)
         try:
-            try:
-                ray.init(
-                    "local",
-                    num_cpus=cores,
-                    include_dashboard=False,
-                    object_store_memory=100 * 2**20,
-                    log_to_driver=False,
-                    logging_level="warning",
-                    runtime_env={"env_vars": {"PYTHONPATH": str(_ROOT)}},
-                    _temp_dir=folder,
-                )
-                serve.start("Disabled", logging_config={"log_level": "WARNING"})
-                bound = deployment.bind(dict(networks), backend, max(1, cores // replicas))
-                handle = serve.run(bound, route_prefix=None)
-            except Exception as error:  # Ray's errors have nothing in common
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                raise BackendError(f"Ray cannot start {replicas} replicas here: {reason}") from error
-            yield {name: RemoteNetwork(name, network.config, handle) for name, network in networks.items()}
-        finally:
-            ray.shutdown()
+            ray.init(
+                "local",
+                num_cpus=cores,
+                include_dashboard=False,
+                object_store_memory=100 * 2**20,
+                log_to_driver=False,
+                logging_level="warning",
+                runtime_env={"env_vars": {"PYTHONPATH": str(_ROOT)}},
+                _temp_dir=folder,
+            )
+            serve.start("Disabled", logging_config={"log_level": "WARNING"})
+            bound = deployment.bind(dict(networks), backend, max(1, cores // replicas))
+            handle = serve.run(bound, route_prefix=None)
+        except Exception as error:  # Ray's errors have nothing in common
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise BackendError(f"Ray cannot start {replicas} replicas here: {reason}") from error
+        yield {name: RemoteNetwork(name, network.config, handle) for name, network in networks.items()}

@@ -14,7 +14,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -258,6 +258,34 @@ def costs(name: str, network: nn.Module, batch: int, options: argparse.Namespace
     ]
 
 
+def compare(options: argparse.Namespace) -> Iterator[Cost]:
+    """The costs of all candidates, printed as they are found."""
+    print(
+        f"{'network':9}{'batch':>5}  {'candidate':28}{'ms an image-step':>17}{'ratio':>7}{'GFLOP/s':>9}{'of limit':>9}"
+    )
+    for name in options.networks:
+        network = UNet(CONFIGS[name]).eval().requires_grad_(False)
+        for batch in options.batches:
+            for cost in costs(name, network, batch, options):
+                print("{:9}{:5}  {:28}{:17.2f}{:7.2f}{:9.1f}{:9.0%}".format(*cost), flush=True)
+                yield cost
+
+
+def compare_streaming(options: argparse.Namespace) -> Iterator[Streaming]:
+    found = streaming(options.turns)
+    print("forwards alone {:.3f} s, through the page {:.3f} s: {:.2f} times".format(*found))
+    yield found
+
+
+def compare_in_the_plane(options: argparse.Namespace) -> Iterator[InThePlane]:
+    print(f"{'data':14}{'run s':>7}{'learned ms':>12}{'exact ms':>10}{'exact / learned':>17}")
+    for data in NETWORKS:
+        found = in_the_plane(data, options.turns)
+        times = f"{found.run:7.2f}{1e3 * found.learned:12.1f}{1e3 * found.exact:10.1f}{found.ratio:17.2f}"
+        print(f"{data:14}{times}", flush=True)
+        yield found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=CONFIGS, default=list(CONFIGS), help="which shapes (all)")
@@ -272,36 +300,10 @@ def main() -> None:
     if min(*options.batches, options.turns, options.threads) < 1:
         parser.error("batches, turns and threads are whole numbers of at least 1")
     torch.set_num_threads(options.threads)
-    if options.streaming:
-        found = streaming(options.turns)
-        print("forwards alone {:.3f} s, through the page {:.3f} s: {:.2f} times".format(*found))
-        _keep(options, [found._asdict()])
-        return
-    if options.plane:
-        print(f"{'data':14}{'run s':>7}{'learned ms':>12}{'exact ms':>10}{'exact / learned':>17}")
-        rows = []
-        for data in NETWORKS:
-            rows.append(in_the_plane(data, options.turns))
-            name, run, learned, exact, ratio = rows[-1]
-            print(f"{name:14}{run:7.2f}{1e3 * learned:12.1f}{1e3 * exact:10.1f}{ratio:17.2f}", flush=True)
-        _keep(options, [row._asdict() for row in rows])
-        return
-    print(
-        f"{'network':9}{'batch':>5}  {'candidate':28}{'ms an image-step':>17}{'ratio':>7}{'GFLOP/s':>9}{'of limit':>9}"
-    )
-    measured: list[Cost] = []
-    for name in options.networks:
-        network = UNet(CONFIGS[name]).eval().requires_grad_(False)
-        for batch in options.batches:
-            for cost in costs(name, network, batch, options):
-                print("{:9}{:5}  {:28}{:17.2f}{:7.2f}{:9.1f}{:9.0%}".format(*cost), flush=True)
-                measured.append(cost)
-    _keep(options, [cost._asdict() for cost in measured])
-
-
-def _keep(options: argparse.Namespace, costs: list[dict[str, Any]]) -> None:
+    measure = compare_streaming if options.streaming else compare_in_the_plane if options.plane else compare
+    measured = [row._asdict() for row in measure(options)]
     if options.json:
-        rows = {"threads": options.threads, "torch": torch.__version__, "costs": costs}
+        rows = {"threads": options.threads, "torch": torch.__version__, "costs": measured}
         write_beside(options.json, json.dumps(rows, indent=1).encode())
 
 
