@@ -135,9 +135,9 @@ class Setting:
         return f"T={self.steps}, {self.schedule}, {self.sampler}, eta={self.eta:g}, w={self.guidance:g}"
 
 
-EXTENTS = ("standard", "quick", "full", "frontier")
-"""``standard`` spends samples where they tell most, ``full`` spends all of them on every row, ``quick`` is a check;
-``frontier`` is quality against the number of steps."""
+EXTENTS = ("standard", "quick", "full", "marks", "frontier")
+"""``standard`` spends samples where they tell most, ``full`` spends all of them on every row, ``quick`` is a check. Of
+images alone: ``marks`` are the two rows that tell most, ``frontier`` is quality against the number of steps."""
 
 FRONTIER_STEPS = (5, 10, 25, 50, 100, 250, 1000)
 FRONTIER = (Setting(0), Setting(0, eta=1.0), Setting(0, sampler="dpm-solver++"))
@@ -149,6 +149,8 @@ def image_settings(samples: int, extent: str = "standard") -> list[Setting]:
     if extent == "frontier":
         counts = {steps: min(samples, max(100, 50_000 // steps)) for steps in FRONTIER_STEPS}
         return [replace(way, steps=steps, samples=counts[steps]) for way in FRONTIER for steps in FRONTIER_STEPS]
+    if extent == "marks":
+        return _with_samples([Setting(25), Setting(250, eta=1.0)], samples)
     main = [Setting(50), Setting(10, sampler="dpm-solver++")]
     others = [Setting(steps) for steps in (5, 10, 25)] + [Setting(50, eta=1.0)]
     others += [Setting(25, sampler="dpm-solver++"), Setting(10, sampler="heun")]
@@ -156,16 +158,17 @@ def image_settings(samples: int, extent: str = "standard") -> list[Setting]:
     others += [Setting(25, guidance=guidance) for guidance in (1.0, 3.0)]
     if extent == "quick":
         return _with_samples([main[1], *others[:2]], min(samples, 200))
-    return _with_samples(main, samples) + _with_samples(others, samples if extent == "full" else min(samples, 400))
+    rows = _with_samples(main, samples) + _with_samples(others, samples if extent == "full" else min(samples, 400))
+    return rows + _with_samples([Setting(1000)], min(samples, 100))
 
 
 def toy_settings(samples: int, extent: str = "standard") -> list[Setting]:
     """The rows of a toy network's table: steps, and two schedules that a few steps suit less.
 
-    Raises ValueError for the frontier, which is one of images.
+    Raises ValueError for the marks and the frontier, which are of images.
     """
-    if extent == "frontier":
-        raise ValueError(f"The settings are {extent}; toys have the settings {', '.join(EXTENTS[:-1])}.")
+    if extent not in EXTENTS[:3]:
+        raise ValueError(f"The settings are {extent}; toys have the settings {', '.join(EXTENTS[:3])}.")
     main = [Setting(10, eta=1.0), Setting(50, eta=1.0), Setting(10, "polynomial"), Setting(10, "constant", eta=1.0)]
     slow = [Setting(1000, eta=1.0)]
     if extent == "quick":

@@ -202,7 +202,9 @@ def test_the_tables_name_each_setting_once_and_spend_fewer_samples_on_slow_ones(
     *_, slow = evaluate.toy_settings(20_000)
     assert slow.steps == 1000 and slow.samples < 20_000
     assert {s.schedule for s in evaluate.image_settings(2000)} == set(evaluate.SCHEDULES)
-    assert {s.samples for s in evaluate.image_settings(500, "full")} == {500}
+    *full, long = evaluate.image_settings(500, "full")
+    assert {s.samples for s in full} == {500} and (long.steps, long.samples) == (1000, 100)
+    assert {s.samples for s in evaluate.image_settings(5000, "marks")} == {5000}
 
 
 def test_the_frontier_compares_every_sampler_at_every_number_of_steps():
