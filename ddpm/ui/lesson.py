@@ -469,7 +469,7 @@ PACE = 0.04
 """Seconds from one message to the next at least: each costs the server some 4 ms, whatever it holds."""
 
 MESSAGES = 50
-"""A second, to all visitors together: with more of them, each gets more frames at once."""
+"""About so many a second to all visitors together, but for a first frame, an end and ENOUGH frames, which do not wait."""
 
 SHOWN = 30
 """Frames a second: while a visitor's page shows those of a message, the next ones gather."""

@@ -26,7 +26,8 @@ class Session(state_holder.SessionState):
 def lighten(page: gr.Blocks) -> None:
     """Has Gradio make such sessions from now on, and bounds what the queue of ``page`` keeps.
 
-    Gradio 6.31 keeps half a kilobyte for every visitor and every program's call until the server ends.
+    Gradio 6.31 keeps half a kilobyte for every visitor and every program's call until the server ends, and looks for work
+    in its queue a thousand times a second.
     """
     state_holder.SessionState = Session
     page._queue.pending_event_ids_session = LRUCache(MOST_WAITING)
