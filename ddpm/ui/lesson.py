@@ -16,7 +16,7 @@ import gradio as gr
 
 from ddpm.engine import Engine, Place
 from ddpm.program import program
-from ddpm.schedule import Schedule, alpha_bar, grid
+from ddpm.schedule import SCHEDULES, Schedule, alpha_bar, grid
 from ddpm.settings import TABLE, Scheduled, Setting, Settings, parameters
 from ddpm.ui.components.shared import end, waiting
 from ddpm.ui.experiments import Experiment
@@ -61,6 +61,10 @@ _SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (e
   const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   document.querySelector("#settings").scrollIntoView({ behavior: still ? "auto" : "smooth" });
 });"""
+
+_FOLLOW = """() => {
+  if (document.querySelector("#program")?.checkVisibility()) document.querySelector("#follow").click();
+}"""
 
 _jobs = itertools.count()
 
@@ -152,13 +156,13 @@ def open_with_link(
 def show_code(
     controls: Mapping[str, gr.components.Component], read: Callable[[Mapping[str, Any]], tuple[Settings, list[str]]]
 ) -> None:
-    """Adds the program of the settings that ``read`` makes of the ``controls``, which follows them."""
+    """Adds the program of the settings that ``read`` makes of the ``controls``, which follows them while it is seen."""
     names, inputs = list(controls), list(controls.values())
 
     def code(*values: Any) -> str:
         return program(read(given(names, values))[0])
 
-    with gr.Accordion("Show the code", open=False, elem_id="code"):
+    with gr.Accordion("Show the code", open=False, elem_id="code") as shown:
         gr.Markdown(
             "The same computation as a Python program, with the settings chosen above. Run it in the folder of this "
             "project: it gives the same numbers, up to rounding."
@@ -172,9 +176,11 @@ def show_code(
             label="Program",
             elem_id="program",
         )
+        follow = gr.Button(visible="hidden", elem_id="follow")
     changes = [control.change for control in inputs]
+    gr.on(changes, js=_FOLLOW, show_progress="hidden", api_visibility="private")
     # Values as they come: a control's limits may have changed before its value has, and ``read`` keeps to its own.
-    gr.on(changes, code, inputs, text, trigger_mode="always_last", preprocess=False, **QUIET)
+    gr.on([shown.expand, follow.click], code, inputs, text, trigger_mode="always_last", preprocess=False, **QUIET)
 
 
 class Experiments(NamedTuple):
@@ -303,12 +309,17 @@ def schedule(kind: type[Scheduled]) -> dict[str, gr.components.Component]:
 def follow_schedule(controls: Mapping[str, gr.components.Component]) -> None:
     """Shows the parameter of the chosen schedule alone, whenever another is chosen."""
     names = (*PARAMETERS, "table")
+    show_for(
+        controls["schedule"],
+        {controls[name]: [curve for curve in (*SCHEDULES, TABLE) if name in parameters(curve)] for name in names},
+    )
 
-    def visible(schedule: str) -> list[dict]:
-        return [gr.update(visible=name in parameters(schedule)) for name in names]
 
-    chosen = controls["schedule"]
-    chosen.change(visible, chosen, [controls[name] for name in names], **QUIET)
+def show_for(chosen: gr.Dropdown, choices: Mapping[gr.blocks.Block, Sequence[str]]) -> None:
+    """Shows each part of the page for its own choices alone: the page does so itself, however busy the server is."""
+    script = f"""(chosen) => {json.dumps(list(choices.values()))}.map(
+  (own) => ({{ __type__: "update", visible: own.includes(chosen) }}))"""
+    chosen.change(None, chosen, list(choices), js=script, show_progress="hidden", api_visibility="private")
 
 
 def schedule_moved(controls: Mapping[str, gr.components.Component]) -> list[Callable]:

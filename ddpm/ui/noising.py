@@ -35,6 +35,7 @@ from ddpm.ui.lesson import (
     schedule,
     schedule_moved,
     show_code,
+    show_for,
     slider,
     stream,
     streamed,
@@ -207,13 +208,8 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     taken.success(show, set(inputs), **streaming)
     connect_presets(PRESETS, presets, inputs, look_for, values_of, show, shown)
     kind = [controls["model"], controls["picture"]]
-    controls["model"].change(_examples, kind, controls["example"], **QUIET)
-    controls["picture"].change(
-        lambda model, picture: [_examples(model, picture), gr.Column(visible=picture == DRAWN)],
-        kind,
-        [controls["example"], drawer],
-        **QUIET,
-    )
+    gr.on([one.change for one in kind], _examples, kind, controls["example"], **QUIET)
+    show_for(controls["picture"], {drawer: [DRAWN]})
     follow_schedule(controls)
     show_code(controls, Noising.from_query)
     typed = {**controls, **_typed()}

@@ -19,7 +19,6 @@ from ddpm.ui.components.plane import frame, player, start
 from ddpm.ui.experiments import PLANE as EXPERIMENTS
 from ddpm.ui.lesson import (
     NO_ETA,
-    QUIET,
     SAMPLER_NAMES,
     STREAMING,
     buttons,
@@ -34,6 +33,7 @@ from ddpm.ui.lesson import (
     moved_by,
     schedule,
     schedule_moved,
+    show_for,
     slider,
     stream,
     told,
@@ -154,7 +154,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [*schedule_moved(controls), controls["data"].select, controls["points"].input]
     gr.on(seen, look, set(inputs), **streaming, api_visibility="private")
-    controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **QUIET)
+    show_for(controls["data"], {drawer: [DRAWN]})
     follow_schedule(controls)
 
 

@@ -47,6 +47,7 @@ from ddpm.ui.lesson import (
     experiments,
     last,
     show_code,
+    show_for,
     slider,
     stream,
     taking,
@@ -256,7 +257,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
     bring.upload(load, bring, **streaming, api_visibility="private")
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
-    controls["data"].change(lambda data: gr.Column(visible=data == DRAWN), controls["data"], drawer, **QUIET)
+    show_for(controls["data"], {drawer: [DRAWN]})
 
     page = gr.context.Context.root_block
     page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
