@@ -29,6 +29,7 @@ SPACE = (
     "app.py",
     "ddpm/**/*",
     "checkpoints/*.safetensors",
+    "checkpoints/snapshots/*",
     "docs/page.png",
 )
 """What a Space needs, as patterns below the folder."""
@@ -87,6 +88,9 @@ def model(repository: Repository, stems: Sequence[Path]) -> Upload:
 def card(name: str, stems: Sequence[Path]) -> str:
     """The README of a repository of checkpoints: what each is, how it was trained, how good it is, how to load it."""
     loaded = {stem.name: load_network(stem.with_name(f"{stem.name}.safetensors")) for stem in stems}
+    for stem, one in zip(stems, loaded.values()):
+        if not hasattr(one.network.config, "prediction") or not {"data", "samples", "steps"} <= one.about.keys():
+            raise CheckpointError(f"{stem} is not a network that scripts/train.py has made.")
     sources = dict.fromkeys(DATA_SETS[one.about["data"]] for one in loaded.values() if one.about["data"] in DATA_SETS)
     head = ["---", "license: mit", "pipeline_tag: unconditional-image-generation", "tags:", "- diffusion", "- ddpm"]
     head += ["datasets:", *(f"- {source}" for source in sources)] if sources else []

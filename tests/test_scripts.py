@@ -29,6 +29,7 @@ from test_training import PICTURES, RECIPE, pictures, unet_trainer
 import ddpm
 from ddpm.checkpoint import load_network, load_projection, load_tensors, save_network
 from ddpm.data import to_uint8
+from ddpm.models import load_models
 from ddpm.networks import UNet, UNetConfig
 from ddpm.plots import tile
 from ddpm.run import Run, perform
@@ -509,7 +510,7 @@ def test_the_readme_asks_for_the_versions_that_the_requirements_pin():
     assert f"gradio[mcp]=={pinned()['gradio']}" in (SCRIPTS.parent / "requirements-mcp.txt").read_text()
 
 
-def test_a_space_gets_what_the_app_needs_and_nothing_else(call, account):
+def test_a_space_gets_what_the_app_needs_and_nothing_else(call, account, tmp_path):
     account.files |= {"ddpm/gone.py": b"", "notes.txt": b"mine"}
     outcome = call("publish.py", "space", NAME, "--model", "someone/digits", "--yes")
     assert outcome.status == 0, outcome.err
@@ -520,6 +521,10 @@ def test_a_space_gets_what_the_app_needs_and_nothing_else(call, account):
     assert "ddpm/gone.py" not in account.files and not [path for path in account.files if "classifier.s" in path]
     for path in ("app.py", "ddpm/ui/components/player.js", "checkpoints/mnist.safetensors"):
         assert account.files[path] == (SCRIPTS.parent / path).read_bytes()
+    for path, content in account.files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    assert not load_models(None, tmp_path / "checkpoints").problem
     asked = front_matter(account.files["README.md"].decode())
     assert asked["models"] == ["someone/digits"] and asked["thumbnail"].endswith(f"{NAME}/resolve/main/docs/page.png")
 
@@ -533,6 +538,11 @@ def test_a_published_network_comes_back_with_its_card_and_its_results(call, acco
     assert front_matter(card)["license"] == "mit"
     for part in ("3,072,000 samples", "Made by", "sliced 2-Wasserstein", f'ddpm.load("{NAME}")', "## Licence"):
         assert part in card
+
+
+def test_what_training_has_not_made_is_not_published(call, account):
+    assert_refused(call("publish.py", "model", NAME, SCRIPTS.parent / "checkpoints" / "mnist-classifier"), "train.py")
+    assert not account.commits
 
 
 def test_a_card_of_several_networks_names_each_and_the_data_sets(call, account):
