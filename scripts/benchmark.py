@@ -15,12 +15,12 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import _root  # noqa: F401
+from _arguments import positive
 
 os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}  # as the app has it
 os.environ["TQDM_DISABLE"] = "1"  # denoising-diffusion-pytorch draws progress bars
@@ -92,7 +92,7 @@ def forwards(network: nn.Module, batch: int, threads: int) -> dict[str, Work]:
     """A forward of each backend, and of PyTorch as it comes, to which the others are compared."""
     given = inputs(network.config, batch)
     eager = torch.inference_mode()(network.forward)
-    served = {"eager": eager, "channels-last": TorchNetwork(deepcopy(network)), "onnx": on_onnx(network, threads)}
+    served = {"eager": eager, "channels-last": TorchNetwork(network), "onnx": on_onnx(network, threads)}
     return {name: partial(serve, *given) for name, serve in served.items()}
 
 
@@ -289,16 +289,18 @@ def compare_in_the_plane(options: argparse.Namespace) -> Iterator[InThePlane]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=CONFIGS, default=list(CONFIGS), help="which shapes (all)")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16, 64], metavar="B", help="rows a forward")
-    parser.add_argument("--turns", type=int, default=10, help="turns a candidate takes (default: 10)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (torch's number)")
+    parser.add_argument(
+        "--batches", nargs="+", type=positive, default=[1, 4, 16, 64], metavar="B", help="rows a forward"
+    )
+    parser.add_argument("--turns", type=positive, default=10, help="turns a candidate takes (default: 10)")
+    parser.add_argument(
+        "--threads", type=positive, default=torch.get_num_threads(), help="CPU threads (torch's number)"
+    )
     parser.add_argument("--peers", action="store_true", help="whole runs, against other libraries")
     parser.add_argument("--streaming", action="store_true", help="whole runs through the page, against forwards alone")
     parser.add_argument("--plane", action="store_true", help="runs in the plane, and the exact denoiser by the network")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
-    if min(*options.batches, options.turns, options.threads) < 1:
-        parser.error("batches, turns and threads are whole numbers of at least 1")
     torch.set_num_threads(options.threads)
     measure = compare_streaming if options.streaming else compare_in_the_plane if options.plane else compare
     measured = [row._asdict() for row in measure(options)]

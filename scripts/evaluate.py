@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import _root  # noqa: F401
 import torch
+from _arguments import positive
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -50,23 +51,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--data-dir", type=Path, help="an existing copy of the data set (default: download to ./data)")
     parser.add_argument("--folder", type=Path, default=Path("checkpoints"), help="the folder of the checkpoints")
-    parser.add_argument("--samples", type=_positive, help="samples of a full row (default: 2000 images, 20000 points)")
+    parser.add_argument("--samples", type=positive, help="samples of a full row (default: 2000 images, 20000 points)")
     parser.add_argument("--settings", choices=evaluate.EXTENTS, default="standard", help="how many rows and samples")
     parser.add_argument("--only", type=_filter, default={}, metavar="T=25,eta=0", help="only rows with these values")
     parser.add_argument("--again", action="store_true", help="measure rows again that are there already")
     parser.add_argument("--seed", type=_seed, default=0, help="seed of every draw")
-    parser.add_argument("--batch", type=_positive, help="samples a network call (default: 50 images, 2,000 points)")
-    parser.add_argument("--epochs", type=_positive, help="passes over the data for a new classifier")
+    parser.add_argument("--batch", type=positive, help="samples a network call (default: 50 images, 2,000 points)")
+    parser.add_argument("--epochs", type=positive, help="passes over the data for a new classifier")
     parser.add_argument("--inception", type=Path, help="weights of torch-fidelity's Inception, for the standard FID")
-    parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file whose tables are written")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 def _seed(text: str) -> int:

@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from _arguments import positive
 from _served import Server, digits, messages, served
 
 ROW = "{:5}{:10.1f}{:9}{:12}{:11}{:9.1f}"
@@ -49,12 +50,10 @@ def visit(server: Server, steps: int, number: int, abandon: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", nargs="+", type=int, default=[1, 100, 500], metavar="N", help="after how many")
-    parser.add_argument("--steps", type=int, default=10, help="T of each run, of two digits (default: 10)")
+    parser.add_argument("--runs", nargs="+", type=positive, default=[1, 100, 500], metavar="N", help="after how many")
+    parser.add_argument("--steps", type=positive, default=10, help="T of each run, of two digits (default: 10)")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
-    if min(*options.runs, options.steps) < 1:
-        parser.error("runs and steps are whole numbers of at least 1")
     if sys.platform != "linux":
         parser.error(f"this machine is {sys.platform}; /proc, which is read, is there on linux only")
     print(f"{'runs':>5}{'RSS MB':>10}{'threads':>9}{'open files':>12}{'temporary':>11}{'KB':>9}")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import _root  # noqa: F401
+from _arguments import positive
 
 from ddpm.checkpoint import save_projection
 from ddpm.data import IMAGES, principal_plane
@@ -16,7 +17,7 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(IMAGES), help="the data set")
     parser.add_argument("--data-dir", type=Path, help="an existing copy of the data set (default: download to ./data)")
     parser.add_argument("--out", type=Path, default=Path("checkpoints"), help="folder to write to")
-    parser.add_argument("--keep", type=int, default=1500, help="real images to show in the plane")
+    parser.add_argument("--keep", type=positive, default=1500, help="real images to show in the plane")
     options = parser.parse_args()
     projection = principal_plane(IMAGES[options.name](options.data_dir, True), options.keep)
     path = options.out / f"{options.name}-projection.safetensors"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import _root  # noqa: F401
 import torch
+from _arguments import positive
 from torch import Tensor, nn
 
 from ddpm.checkpoint import CheckpointError, save_network, write_beside
@@ -53,9 +54,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("checkpoints/snapshots"), help="folder for the snapshots")
     parser.add_argument("--state-dir", type=Path, default=Path("runs"), help="folder for the state to resume from")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --state-dir")
-    parser.add_argument("--steps", type=int, default=RECIPE.steps, help="train for so many batches")
-    parser.add_argument("--save-every", type=int, default=250, help="batches between saved states")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--steps", type=positive, default=RECIPE.steps, help="train for so many batches")
+    parser.add_argument("--save-every", type=positive, default=250, help="batches between saved states")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
     return parser.parse_args()
 
 

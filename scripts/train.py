@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import _root  # noqa: F401
 import torch
+from _arguments import positive
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -72,26 +73,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("checkpoints"), help="folder for the finished checkpoint")
     parser.add_argument("--state-dir", type=Path, default=Path("runs"), help="folder for the state to resume from")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --state-dir")
-    parser.add_argument("--steps", type=_positive, help="train for so many batches instead of the recipe's number")
-    parser.add_argument("--batch", type=_positive, help="samples a batch, of all processes together")
+    parser.add_argument("--steps", type=positive, help="train for so many batches instead of the recipe's number")
+    parser.add_argument("--batch", type=positive, help="samples a batch, of all processes together")
     parser.add_argument("--lr", type=float, help="highest learning rate")
     parser.add_argument("--matrix-lr", type=float, help="highest learning rate of Muon; 0 trains all with AdamW")
     parser.add_argument("--seed", type=int, help="seed of the weights and of every draw")
     parser.add_argument(
-        "--save-every", type=_positive, default=500, help="steps between saved states and held-out losses"
+        "--save-every", type=positive, default=500, help="steps between saved states and held-out losses"
     )
-    parser.add_argument("--sample-every", type=_positive, default=1000, help="steps between pictures in --state-dir")
+    parser.add_argument("--sample-every", type=positive, default=1000, help="steps between pictures in --state-dir")
     parser.add_argument("--log-dir", type=_log_dir, help="folder for TensorBoard: losses, rates and pictures")
     parser.add_argument("--measure", action="store_true", help="print the speed of ways to compute, and train nothing")
-    parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 def _log_dir(text: str) -> Path:

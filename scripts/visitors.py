@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+from _arguments import positive
 from _served import PATIENCE, Server, at_work, digits, messages, served
 
 SERVERS = {"together": {}, "one after another": {"DDPM_JOBS": "1"}}
@@ -146,16 +147,14 @@ def clicks(server: Server, visitors: int, chromium: Path, turns: int = 10) -> li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--visitors", nargs="+", type=int, default=[1, 4, 8, 16, 32], metavar="N", help="at once")
-    parser.add_argument("--digits", type=int, default=4, help="pictures that each asks for (default: 4)")
-    parser.add_argument("--steps", type=int, default=50, help="T of each run (default: 50)")
+    parser.add_argument("--visitors", nargs="+", type=positive, default=[1, 4, 8, 16, 32], metavar="N", help="at once")
+    parser.add_argument("--digits", type=positive, default=4, help="pictures that each asks for (default: 4)")
+    parser.add_argument("--steps", type=positive, default=50, help="T of each run (default: 50)")
     parser.add_argument(
         "--chromium", type=Path, help="a browser in which clicks are measured, too, while 16 runs go on"
     )
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
-    if min(*options.visitors, options.digits, options.steps) < 1:
-        parser.error("visitors, digits and steps are whole numbers of at least 1")
     print(
         f"{'server':18}{'visitors':>8}{'first':>7}{'worst':>7}{'end':>7}{'worst':>7}{'steps/s':>9}{'fairness':>9}"
         f"{'answer':>8}{'worst':>7}"

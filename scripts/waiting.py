@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from _arguments import positive
 from _served import PATIENCE, digits, messages, served
 
 if TYPE_CHECKING:
@@ -114,11 +115,9 @@ def ready(page: Page, link: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chromium", type=Path, help="the browser's executable")
-    parser.add_argument("--turns", type=int, default=15, help="turns of each wait (default: 15)")
+    parser.add_argument("--turns", type=positive, default=15, help="turns of each wait (default: 15)")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
-    if options.turns < 1:
-        parser.error("turns is a whole number of at least 1")
     measured = []
     for wait in waits(options.chromium, options.turns):
         print("{:66}{:9.1f}{:9.1f} {}".format(*wait), flush=True)
