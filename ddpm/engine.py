@@ -33,7 +33,7 @@ MOST_JOBS = 32
 """Jobs under way at once; further ones wait, and are told their place."""
 
 MOST_UNREAD = 16
-"""Frames of a job that its owner has not taken; with more it pauses. Of 25 colour pictures that is 10 MB."""
+"""Frames of a job that its owner has not taken; with more it pauses. Of 25 colour pictures that is up to 20 MB."""
 
 ENOUGH = MOST_UNREAD * 3 // 4
 """Unread frames at which their owner stops waiting for more, so that the job need not pause."""
@@ -92,7 +92,7 @@ class Job:
     It goes on only while fewer than ``MOST_UNREAD`` frames wait for its owner; ``wake`` is called when one is taken.
     """
 
-    def __init__(self, work: Work, owner: str, wake: Callable[[], None]):
+    def __init__(self, work: Work, owner: str | None, wake: Callable[[], None]):
         self.work, self.owner, self.stopped = work, owner, threading.Event()
         self.asked: Question | None = None
         self.begun: float | None = None
@@ -177,9 +177,10 @@ class Engine:
         self._closed, self._thread = False, threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work, owner: str) -> Job:
-        """Starts the work; must be called on the event loop that will await its frames."""
-        self.stop(owner)
+    def submit(self, work: Work, owner: str | None = None) -> Job:
+        """Starts the work; must be called on the event loop that will await its frames. Work of no owner replaces none."""
+        if owner is not None:
+            self.stop(owner)
         job = Job(work, owner, self._wake.set)
         with self._lock:
             job.served = min((other.served for other in self._jobs), default=0)
@@ -279,9 +280,10 @@ class _Inline(Executor):
 
 
 def _is_stopped(job: Job) -> bool:
-    if job.stopped.is_set():
-        job.end()
-    return job.stopped.is_set()
+    if not job.stopped.is_set():
+        return False
+    job.end()
+    return True
 
 
 def _advance(job: Job) -> bool:

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import math
 import re
 import threading
@@ -40,7 +41,7 @@ class Gate(nn.Module):
 
     def open(self):
         self.shut = False
-        self.granted.release()
+        self.granted.release(100)  # whoever waits already
 
 
 class Broken(Gate):
@@ -214,6 +215,16 @@ def test_a_new_run_of_an_owner_ends_the_older_one_early():
         network.open()
         assert len(await frames_of(older)) <= 3
         assert [frame.index for frame in await frames_of(newer)] == [5, 4, 3, 2, 1, 0]
+
+    asyncio.run(scenario())
+
+
+def test_runs_without_an_owner_replace_none():
+    async def scenario():
+        engine = Engine()
+        jobs = [submit(engine, Gate(), Run(steps=5, count=1), None) for _ in range(2)]
+        for job in jobs:
+            assert [frame.index for frame in await frames_of(job)] == [5, 4, 3, 2, 1, 0]
 
     asyncio.run(scenario())
 
@@ -465,8 +476,12 @@ def test_a_failing_network_is_told_to_its_owner_and_the_engine_serves_the_next_r
 class FailsOnce(Gate):
     """Fails at its first call, for the rows in that batch."""
 
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.turns = itertools.count()  # of which two lanes cannot take the same
+
     def forward(self, x, log_snr, label):
-        first = self.calls == 0
+        first = next(self.turns) == 0
         output = super().forward(x, log_snr, label)
         if first:
             raise ArithmeticError("no number")
