@@ -88,7 +88,10 @@ def added(run: Run, step: Step, log_snr_s: Tensor, x_s: Tensor) -> Tensor | None
     mean, _ = posterior(step.x, step.x0, step.log_snr, log_snr_s, _eta(run))
     if run.sampler in SECOND_ORDER or log_snr_s.isinf():
         return x_s - mean
-    return (x_s - mean) / _std(run, torch.stack([step.log_snr, log_snr_s]), _eta(run)).to(x_s)
+    std = _std(run, torch.stack([step.log_snr, log_snr_s]), _eta(run)).to(x_s)
+    return (x_s - mean) / std.clamp(
+        min=torch.finfo(std.dtype).tiny
+    )  # of an η that vanishes in float32 nothing is added
 
 
 def _eta(run: Run) -> float:

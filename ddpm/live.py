@@ -405,7 +405,10 @@ def from_file(path: Path) -> Trained:
         plane = _data_of(about["data"], about.get("points", ""))
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"The file does not say which data in the plane it was trained on ({error}).") from error
-    return Trained(network, _scaling(about.get("scaling")), plane, _whole(about.get("batches", about.get("steps"))))
+    trained = Trained(network, _scaling(about.get("scaling")), plane, _whole(about.get("batches", about.get("steps"))))
+    if not field(trained).isfinite().all():
+        raise CheckpointError("The network's answers are not finite numbers.")
+    return trained
 
 
 def _check(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -82,6 +82,14 @@ def test_the_added_noise_is_what_each_pictures_generator_drew(run):
     assert_close(last, torch.zeros_like(last))
 
 
+@pytest.mark.parametrize("eta", [1e-200, 1e-50, 1e-30])
+def test_of_an_eta_that_vanishes_beside_the_picture_nothing_is_added(eta):
+    run = Run(steps=6, eta=eta)
+    for step, after in pairs(run):
+        rest = added(run, step, after.log_snr, after.x)
+        assert_close(rest, torch.zeros_like(rest))
+
+
 @pytest.mark.parametrize("sampler", SECOND_ORDER)
 def test_what_a_second_order_sampler_adds_leads_from_the_step_of_ddim_to_its_own(sampler):
     run, largest = Run(steps=5, sampler=sampler), 0.0

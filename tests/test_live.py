@@ -270,6 +270,12 @@ def refused(path, reason):
     assert message.endswith(".") and "\n" not in message and str(path) not in message and len(message) < 500
 
 
+def test_a_network_whose_answers_overflow_is_refused(path):
+    tensors, header = load_tensors(path)
+    save_tensors(path, {name: torch.full_like(value, 1e30) for name, value in tensors.items()}, header)
+    refused(path, "not finite")
+
+
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path):
     with (path := tmp_path / "huge.safetensors").open("wb") as file:
         file.truncate(LARGEST_FILE + 1)

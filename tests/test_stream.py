@@ -109,6 +109,17 @@ def test_what_fails_is_told_after_the_frames_before_it():
     assert [*chain(*asyncio.run(listen()))] == ["start", "frame 0", "end"]
 
 
+def test_a_frame_that_cannot_be_written_is_told_like_a_failure(caplog):
+    def packed(frame, number):
+        return json.dumps(1 / (1 - frame))
+
+    async def listen():
+        return await rest_of(lesson.stream(Engine(), counting(5), "anybody", lambda number: START, packed))
+
+    assert [*chain(*asyncio.run(listen()))] == ["start", "1.0", "end"]
+    assert "cannot be written" in caplog.text
+
+
 def test_who_leaves_ends_the_run():
     async def listen():
         engine, gate = Engine(), threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -20,6 +21,8 @@ from ddpm.schedule import SCHEDULES, Schedule, alpha_bar, grid
 from ddpm.settings import TABLE, Scheduled, Setting, Settings, parameters
 from ddpm.ui.components.shared import end, waiting
 from ddpm.ui.experiments import Experiment
+
+log = logging.getLogger(__name__)
 
 STREAMING = {
     "show_progress": "hidden",
@@ -457,7 +460,7 @@ def _docstring(
 
 async def last(engine: Engine, steps: Iterator[Any | None]) -> Any:
     """The last frame of a job that nobody watches. Raises gr.Error if the computation failed."""
-    job, frame = engine.submit(steps, f"run {next(_jobs)}"), None
+    job, frame = engine.submit(steps), None
     try:
         while (shown := await job.next()) is not None:
             frame = shown
@@ -498,7 +501,7 @@ async def stream(
     Lines of one string are messages that came together; neither the first frame nor the last is kept waiting.
     """
     number, ended, begun = next(_jobs), None, False
-    job = engine.submit(steps, owner or f"run {number}")
+    job = engine.submit(steps, owner)
     try:
         lines = [start(number)]
         await job.gather(PACE, 1)
@@ -512,7 +515,9 @@ async def stream(
                     else:
                         begun = True
                         lines.append(pack(shown, number))
-            except RuntimeError:
+            except Exception as error:
+                if not isinstance(error, RuntimeError):  # which the engine has told of
+                    log.exception("A frame cannot be written")
                 ended = end(number, FAILED)
             due = time.monotonic() + max(PACE, engine.active() / MESSAGES, len(lines) / SHOWN)
             yield "\n".join([*lines, ended] if ended else lines)
