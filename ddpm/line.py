@@ -149,7 +149,7 @@ def true_modes(line: Line) -> tuple[Mode, Mode]:
 def _mode(x: Tensor, mass: Tensor) -> Mode | None:
     if len(x) == 0:
         return None
-    weight = mass.sum()
+    weight = mass.sum().clamp(max=1)  # all of it may add up to a little more
     mean = mass @ x / weight
     return Mode(float(weight), float(mean), float((mass @ (x - mean).square() / weight).sqrt()))
 

@@ -166,6 +166,13 @@ def test_a_point_belongs_to_the_nearer_mean_and_a_mode_without_points_is_none():
     assert first == pytest.approx((1.0, 1.25, 0.75**0.5 / 2)) and second is None
 
 
+@pytest.mark.parametrize("count", [100, 3_000, 10_000])
+def test_samples_that_all_lie_in_one_mode_are_all_of_them(count):
+    mode, nobody = sampled_modes(Line(), torch.full((count,), -4.0))
+    assert nobody is None and mode.weight <= 1
+    assert mode.standard_errors(count) == pytest.approx((0, 0, 0), abs=1e-7)
+
+
 def test_the_standard_errors_are_the_spread_over_many_draws():
     line, count = Line(), 400
     drawn = []
