@@ -6,6 +6,7 @@ not: it serves only if its answers are PyTorch's.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import logging
@@ -49,7 +50,7 @@ class TorchNetwork:
     def __init__(self, network: nn.Module):
         self.config = network.config
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = network.eval().to(self._device, memory_format=torch.channels_last)
+        self._network = copy.deepcopy(network).eval().to(self._device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:

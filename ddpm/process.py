@@ -132,7 +132,7 @@ def uniform_density(u: Tensor) -> Tensor:
 
 def steps_density(u: Tensor) -> Tensor:
     """Uniform u in [0, 1) to the λ of the linear schedule's 1,000 steps, each as likely (Ho et al. 2020, algorithm 1)."""
-    return grid(Linear(), 1000)[(1000 * (1 - u.double())).long().clamp(max=999)].to(u.device)
+    return grid(Linear(), 1000).to(u.device)[(1000 * (1 - u.double())).long().clamp(max=999)]
 
 
 LogSnrDensity = Literal["cosine", "uniform", "steps"]
