@@ -95,6 +95,8 @@ def from_file(path: Path) -> Tensor:
 
 def _square(image: Image.Image) -> Tensor:
     image.draft("RGB", (256, 256))  # a JPEG is decoded at a fraction of its size
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image.thumbnail((1024, 1024))
     upright = ImageOps.exif_transpose(image).convert("RGBA")
     opaque = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -76,6 +77,12 @@ def test_what_is_transparent_becomes_white(tmp_path):
 def test_every_usual_kind_of_picture_is_read(tmp_path, mode):
     name = "a.jpg" if mode == "CMYK" else "a.png"
     assert from_file(file(tmp_path, halves().convert(mode), name)).shape == UPLOAD
+
+
+def test_a_grey_picture_of_sixteen_bits_is_that_of_eight(tmp_path):
+    ramp = np.tile(np.arange(256, dtype=np.uint16), (256, 1))
+    fine = from_file(file(tmp_path, Image.fromarray(ramp * 257), "fine.png"))
+    assert torch.equal(fine, from_file(file(tmp_path, Image.fromarray(ramp.astype(np.uint8)), "coarse.png")))
 
 
 def huge_png(side):
