@@ -96,6 +96,8 @@ def _build(path: Path, header: Mapping[str, Any]) -> nn.Module:
         raise CheckpointError(f"{path} holds a network of the kind {kind!r}; known are {', '.join(NETWORKS)}.")
     config_class, module = NETWORKS[kind]
     given, known = header.get("config", {}), {field.name for field in fields(config_class)}
+    if not isinstance(given, dict):
+        raise CheckpointError(f"{path}: the {kind} config is {given!r:.40}; it must be an object.")
     if unknown := sorted(given.keys() - known):
         raise CheckpointError(f"{path}: the {kind} config has the unknown key {unknown[0]!r}.")
     prediction = given.get("prediction", "v")

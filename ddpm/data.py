@@ -177,6 +177,8 @@ def mnist(data_dir: Path | None, train: bool) -> Images:
     try:
         data = MNIST(str(data_dir or "data"), train=train, download=data_dir is None)
     except RuntimeError as error:
+        if data_dir is None:
+            raise OSError(f"MNIST could not be downloaded ({error}).") from error
         raise FileNotFoundError(f"No MNIST in {data_dir}/MNIST/raw ({error}).") from error
     return Images(data.data[:, None], data.targets, tuple("0123456789"))
 
@@ -232,7 +234,7 @@ class Projection(NamedTuple):
 
 
 def principal_plane(data: Images, keep: int) -> Projection:
-    """The projection of ``data``, showing ``keep`` of its images, evenly spaced: a folder's come sorted by class."""
+    """The projection of ``data``, showing ``keep`` of its images, evenly spaced."""
     x = to_unit(data.images).flatten(1).double()
     mean = x.mean(0)
     variances, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))

@@ -129,6 +129,8 @@ def test_a_tensor_of_another_shape_is_refused(path):
         ({"kind": "transformer"}, "'transformer'; known are mlp, unet.*"),
         ({"config": {"shape": [2], "colour": 1}}, "unknown key 'colour'"),
         ({"config": {"width": 8}}, "config is not valid.*shape"),
+        ({"config": [1]}, r"config is \[1\]; it must be an object"),
+        ({"config": None}, "config is None; it must be an object"),
         ({"config": {"shape": [2], "width": "wide"}}, "config is not valid"),
         ({"config": {"shape": [2], "width": 8, "depth": 1, "prediction": "score"}}, "predicts 'score'.*noise, x0, v"),
         ({"kind": "unet", "config": {"shape": [1, 4, 4], "num_classes": 1, "blocks": [1]}}, "config is not valid"),

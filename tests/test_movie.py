@@ -138,7 +138,9 @@ def test_the_qr_code_is_that_of_the_link(client):
     assert path.get("d").upper().count("M") == dark
 
 
-@pytest.mark.parametrize("length", [0, MOST_LINK + 1])
-def test_a_link_that_is_no_link_or_too_long_gets_no_code(client, length):
-    answer = client.get("/qr", params={"link": "x" * length})
-    assert answer.status_code == 422 and f"{length:,} characters" in answer.text
+@pytest.mark.parametrize(
+    ("link", "size"), [("", 0), ("x" * (MOST_LINK + 1), MOST_LINK + 1), ("€" * MOST_LINK, 3 * MOST_LINK)]
+)
+def test_a_link_that_is_no_link_or_too_long_gets_no_code(client, link, size):
+    answer = client.get("/qr", params={"link": link})
+    assert answer.status_code == 422 and f"{size:,} bytes" in answer.text

@@ -16,7 +16,7 @@ MOST_AT_ONCE, MOST_SECONDS = 4, 60
 """Of the files being made, and of the time in which the pictures of one must arrive."""
 
 MOST_LINK = 1000
-"""Characters of a link; the code of a longer one is too fine for a camera at the back of a room."""
+"""Bytes of a link; the code of a longer one is too fine for a camera at the back of a room."""
 
 
 def routes() -> list[Route]:
@@ -43,8 +43,8 @@ def routes() -> list[Route]:
 
     async def code(request: Request) -> Response:
         link = request.query_params.get("link", "")
-        if not 1 <= len(link) <= MOST_LINK:
-            return _refusal(422, f"The link has {len(link):,} characters; it must have 1 to {MOST_LINK:,}.")
+        if not 1 <= (size := len(link.encode())) <= MOST_LINK:
+            return _refusal(422, f"The link has {size:,} bytes; it must have 1 to {MOST_LINK:,}.")
         return Response(await asyncio.to_thread(qr_code, link), media_type="image/svg+xml")
 
     return [Route("/movie/{kind}", make, methods=["POST"]), Route("/qr", code)]
