@@ -18,7 +18,7 @@ class Guided:
 
     Guidance w is (1 + w) ε̂(x, label) − w ε̂(x, no label) (Ho & Salimans 2022, eq. 6), computed in one batch of
     2 B rows; w = 0 costs nothing. It is applied to x̂0, which is the same: at a given x, ε̂ is affine in x̂0 and the
-    weights sum to 1. ``clip`` limits x̂0 to [−1, 1], the range of images (Ho et al. 2020, section 3.2).
+    weights sum to 1. ``clip`` limits x̂0 to [−1, 1], the range of images (Ho et al. 2020, section 3.3).
     """
 
     config: Any

@@ -44,7 +44,7 @@ def projection(cloud: Projection) -> go.Figure:
 
 
 def columns(count: int) -> int:
-    """How many columns a grid of ``count`` pictures has: as near to a square as fills its rows, at most 5 to 10."""
+    """How many columns a grid of ``count`` pictures has: 5, 4 or 3 if that fills the rows, else a square's."""
     return count if count <= 3 else next((c for c in (5, 4, 3) if count % c == 0), math.ceil(math.sqrt(count)))
 
 

@@ -92,7 +92,7 @@ class Polynomial:
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """ᾱ(t) falls along a logistic curve from −``reach`` to ``reach`` (Jabri et al. 2022, algorithm 1)."""
+    """ᾱ(t) falls along a logistic curve from −``reach`` to ``reach`` (Jabri et al. 2022; Chen 2023, algorithm 1)."""
 
     reach: float = 3.0
 

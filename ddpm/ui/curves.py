@@ -57,7 +57,7 @@ Our schedules are curves over the time $\tau = t/T$, so they hold for any $T$:
 - **linear** (Ho et al. 2020, section 4): $\beta$ rises evenly; $\bar\alpha = \exp(-0.1\,\tau - 9.95\,\tau^2)$
 - **cosine** (Nichol & Dhariwal 2021, eq. 17): $\bar\alpha \propto \cos^2\big(\tfrac{\tau+s}{1+s}\tfrac{\pi}{2}\big)$
 - **polynomial**: $\bar\alpha = 1-\tau^p$ $\quad$ **constant**: $\bar\alpha = e^{-c\tau}$, the same $\beta$ in every step
-- **sigmoid** (Jabri et al. 2022, algorithm 1): $\bar\alpha$ falls along a logistic curve from −reach to reach
+- **sigmoid** (Jabri et al. 2022; Chen 2023, algorithm 1): $\bar\alpha$ falls along a logistic curve from −reach to reach
 - **your own table**: the $\beta$ that you give; between its entries $-\log\bar\alpha$ is linear, so that it holds for any $T$ as well
 
 Cosine, polynomial and sigmoid would end at $\lambda = -\infty$; they are cut off at $\lambda = -12$, where 0.0006 % of the signal is left.

@@ -2,7 +2,7 @@
 // settings. All of it is drawn from the frames that are here; only GIF and WebP are put together by the server. A lesson's
 // own script defines views() -> [[title, canvas or plot], …], what a picture shows, and arrays() -> {name: [numbers, shape]}.
 const SIDE = { picture: 560, plot: 720 }, ROOM = 14, STRIP = 8; // pixels of a view at most, between views; steps of a strip
-const MOST_AREA = 700_000; // pixels of one picture, of the 101 that a run shows at most
+const MOST_AREA = 700_000; // pixels of one picture, of the 100 that a run shows at most
 
 // --- pictures ----------------------------------------------------------------------------------------------------
 
