@@ -140,9 +140,9 @@ def fastest_batch(network: Network, seconds: float = 0.4) -> int:
     return size
 
 
-def smallest_near_best(cost: Mapping[int, float], slack: float = 0.05) -> int:
-    """The smallest size whose ``cost`` a row is at most ``slack`` above the least: the next visitor waits less for it."""
-    return min(size for size, taken in cost.items() if taken <= (1 + slack) * min(cost.values()))
+def smallest_near_best(cost: Mapping[int, float]) -> int:
+    """The smallest size whose ``cost`` a row is at most 5 % above the least: the next visitor waits less for it."""
+    return min(size for size, taken in cost.items() if taken <= 1.05 * min(cost.values()))
 
 
 def default_cache() -> Path:

@@ -212,10 +212,10 @@ def _start_whitened(classifier: Classifier, images: Tensor) -> None:
 
 
 @torch.inference_mode()
-def classified(classifier: Classifier, images: Tensor, batch: int = 500) -> tuple[Tensor, Tensor]:
+def classified(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     """Features (N, F) and the most likely classes (N,) of images (N, C, H, W) in [−1, 1] or uint8."""
     features, classes = [], []
-    for part in images.split(batch):
+    for part in images.split(500):
         x = to_unit(part) if part.dtype == torch.uint8 else part
         found = classifier.features(x.contiguous(memory_format=torch.channels_last))
         features.append(found)

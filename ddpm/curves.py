@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,26 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ddpm.picture import examples, fitted
+from ddpm.picture import EXAMPLES, examples, fitted
 from ddpm.process import add_noise, seeded
-from ddpm.run import MODELS, shown
+from ddpm.run import MODELS, shown, strip_steps
 from ddpm.schedule import alpha_bar, betas, grid
-from ddpm.settings import (
-    SCHEDULE,
-    TABLE,
-    Choice,
-    Number,
-    Scheduled,
-    Setting,
-    decode_betas,
-    encode_betas,
-)
+from ddpm.settings import SCHEDULE, SEED, STEPS, TABLE, Choice, Number, Scheduled, Setting, decode_betas, encode_betas
 
 QUANTITIES = ("alpha_bar", "one_minus_alpha_bar", "sqrt_alpha_bar", "beta", "log_snr")
 """What is drawn of each schedule over t."""
-
-STRIP = 8
-"""Pictures under each schedule."""
 
 MOST_HANDLES, HANDLES = 16, 10
 """A table of at most so many entries has a handle at each; a curve that is made bendable gets 10."""
@@ -38,10 +25,10 @@ NAMES: tuple[str, ...] = SCHEDULE["schedule"].options
 
 SETTINGS: dict[str, Setting] = {
     "model": Choice(tuple(MODELS)),
-    "example": Number(0, len(examples("mnist")) - 1, whole=True),
-    "steps": Number(1, 1000, whole=True),
+    "example": Number(0, EXAMPLES - 1, whole=True),
+    "steps": STEPS,
     **SCHEDULE,
-    "seed": Number(0, 2**31 - 1, whole=True),
+    "seed": SEED,
 }
 """What each setting of the lesson may be."""
 
@@ -87,7 +74,7 @@ class Compared(NamedTuple):
 def compare(curves: Curves) -> Compared:
     """All schedules of ``curves``."""
     steps = sorted(shown(curves.steps, 200) - {0})
-    strip_steps = sorted({math.ceil(curves.steps * k / STRIP) for k in range(1, STRIP + 1)})
+    in_strip = strip_steps(curves.steps)
     x0 = fitted(examples(curves.model)[curves.example], curves.model)[None]
     noise = torch.randn(x0.shape, generator=seeded(curves.seed))
     values, pictures = [], []
@@ -97,10 +84,10 @@ def compare(curves: Curves) -> Compared:
         share = alpha_bar(log_snr)
         drawn = torch.stack([share, alpha_bar(-log_snr), share.sqrt(), beta, log_snr])
         values.append(drawn[:, [t - 1 for t in steps]])
-        level = log_snr[[t - 1 for t in strip_steps]]
+        level = log_snr[[t - 1 for t in in_strip]]
         several = x0.expand(len(level), -1, -1, -1)
         pictures.append(add_noise(several, noise.expand_as(several), level))
-    return Compared(tuple(steps), torch.stack(values).numpy(), tuple(strip_steps), torch.stack(pictures).numpy())
+    return Compared(tuple(steps), torch.stack(values).numpy(), tuple(in_strip), torch.stack(pictures).numpy())
 
 
 def look(curves: Curves) -> Iterator[Compared]:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from ddpm.backend import TorchNetwork
 from ddpm.checkpoint import load_network
 from ddpm.data import to_unit
-from ddpm.denoiser import Guided
+from ddpm.denoiser import Guided, denoiser
 from ddpm.engine import Forward, Work
 from ddpm.picture import held_out
-from ddpm.process import Network, add_noise, noise_from_x0, seeded, x0_from
+from ddpm.process import Network, add_noise, noise_from_x0, seeded
 from ddpm.sampling import SAMPLERS, generators, normal
 from ddpm.schedule import Linear, grid
-from ddpm.settings import Choice, Number, Setting, Settings
+from ddpm.settings import SEED, Choice, Setting, Settings
 
 KEPT = (0, 100, 500, 2500, 10_000)
 """After how many steps the networks are kept, beside the end."""
@@ -45,8 +45,8 @@ SAMPLING_STEPS = 30
 
 SETTINGS: dict[str, Setting] = {
     "snapshot": Choice(SNAPSHOTS),
-    "seed": Number(0, 2**31 - 1, whole=True),
-    "noise": Number(0, 2**31 - 1, whole=True),
+    "seed": SEED,
+    "noise": SEED,
 }
 """What each setting of the lesson may be."""
 
@@ -115,9 +115,7 @@ def draw(seed: int, count: int = PICTURES) -> Batch:
 
 def predicted_noise(network: nn.Module, batch: Batch) -> Tensor:
     """ε̂ (B, *D)."""
-    output = network(batch.x, batch.log_snr.to(batch.x), batch.label)
-    x0 = x0_from(network.config.prediction)(batch.x, output, batch.log_snr)
-    return noise_from_x0(batch.x, x0, batch.log_snr)
+    return noise_from_x0(batch.x, denoiser(network, batch.label)(batch.x, batch.log_snr), batch.log_snr)
 
 
 class Descent(NamedTuple):
@@ -194,7 +192,7 @@ def samples(asked: Learning, networks: tuple[Network, ...]) -> Work:
     while states[0].index:
         yield Samples(states[0].index, torch.stack([state.x for state in states]).numpy())
         for i, (network, asks, path) in enumerate(zip(networks, guided, paths)):
-            _, log_snr, x, *_ = states[i]
+            _, log_snr, x = states[i]
             output = yield Forward(network, *asks.rows(x, log_snr))
             states[i] = path.send(asks.x0(x, log_snr, output))
     yield Samples(0, torch.stack([state.x for state in states]).numpy())

@@ -30,10 +30,10 @@ from ddpm.denoiser import Guided
 from ddpm.engine import Forward, Work
 from ddpm.exact import log_mass_between
 from ddpm.picture import EXAMPLES, examples, held_out
-from ddpm.process import Network, add_noise, seeded
+from ddpm.process import Network, add_noise, like, seeded
 from ddpm.run import MODELS
 from ddpm.schedule import alpha_bar, grid
-from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
 
 ALL, ONE = "all", "one"
 
@@ -51,9 +51,9 @@ SETTINGS: dict[str, Setting] = {
     "of": Choice((ALL, ONE)),
     "example": Number(0, EXAMPLES - 1, whole=True),
     "denoiser": Choice(("learned", "exact")),
-    "steps": Number(1, 1000, whole=True),
+    "steps": STEPS,
     **SCHEDULE,
-    "seed": Number(0, 2**31 - 1, whole=True),
+    "seed": SEED,
 }
 """What each setting of an estimate may be."""
 
@@ -105,21 +105,18 @@ def denoising_matching(x0: Tensor, predicted: Tensor, log_snr_t: Tensor, log_snr
 
 def reconstruction(x0: Tensor, predicted: Tensor, log_snr: Tensor) -> Tensor:
     """L_0 of continuous x0 (B, *D): −log N(x0; x̂0, β_1 I) with β_1 = 1 − ᾱ_1 at λ_1 (B,): shape (B,)."""
-    variance = _along(alpha_bar(-log_snr), x0)
     squares = (x0.double() - predicted.double()).square()
+    variance = like(alpha_bar(-log_snr), squares)
     return 0.5 * (squares / variance + (2 * math.pi * variance).log()).flatten(1).sum(1)
 
 
 def discretised_reconstruction(x0: Tensor, predicted: Tensor, log_snr: Tensor) -> Tensor:
     """L_0 of pictures of 256 grey levels: the same Gaussian's mass in each pixel's level (Ho et al. 2020, eq. 13)."""
-    x0, std = x0.double(), _along(alpha_bar(-log_snr), x0).sqrt()
+    x0 = x0.double()
+    std = like(alpha_bar(-log_snr).sqrt(), x0)
     low = torch.where(x0 < -254 / 255, -math.inf, x0 - 1 / 255)
     high = torch.where(x0 > 254 / 255, math.inf, x0 + 1 / 255)
     return -log_mass_between((low - predicted) / std, (high - predicted) / std).flatten(1).sum(1)
-
-
-def _along(values: Tensor, x: Tensor) -> Tensor:
-    return values.reshape(-1, *(1,) * (x.ndim - 1))
 
 
 # --- the estimate -----------------------------------------------------------------------------------------------------

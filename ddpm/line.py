@@ -20,7 +20,7 @@ from ddpm.process import Denoise, Network, seeded
 from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, as_one, follow, levels_alone
 from ddpm.schedule import alpha_bar, grid
-from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
 
 NETWORK = "mixture1d"
 """The checkpoint of the line: it was trained on the exercise's mixture, wherever the visitor puts the modes."""
@@ -45,11 +45,11 @@ SETTINGS: dict[str, Setting] = {
     "std": Number(0.2, 1.5),
     "denoiser": Choice(("learned", "exact")),
     "count": Number(PATHS, 10_000, whole=True),
-    "steps": Number(1, 1000, whole=True),
+    "steps": STEPS,
     **SCHEDULE,
     "sampler": Choice(tuple(SAMPLERS)),
     "eta": Number(0, 1),
-    "seed": Number(0, 2**31 - 1, whole=True),
+    "seed": SEED,
 }
 """What each setting of a run on the line may be."""
 

@@ -211,9 +211,9 @@ def exact_loss(plane: Plane, scaling: Scaling, prediction: Prediction) -> float:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-def shown_batches(batches: int, most: int = 40) -> frozenset[int]:
-    """The batches after which a frame is worth showing: closer at the start, where the network learns the most."""
-    return frozenset(max(1, round(batches * (k / most) ** 2)) for k in range(1, most + 1))
+def shown_batches(batches: int) -> frozenset[int]:
+    """The at most 40 batches after which a frame is worth showing: closer at the start, where the network learns most."""
+    return frozenset(max(1, round(batches * (k / 40) ** 2)) for k in range(1, 41))
 
 
 class Apprentice:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ddpm.denoiser import Guided
 from ddpm.engine import Forward, Work
-from ddpm.picture import DRAWING, UPLOAD, Pixels, decode, examples, fitted
+from ddpm.picture import DRAWING, EXAMPLES, UPLOAD, Pixels, decode, examples, fitted
 from ddpm.process import Network, add_noise, seeded
-from ddpm.run import MODELS, shown
+from ddpm.run import MODELS, shown, strip_steps
 from ddpm.sampling import diffuse, normal
 from ddpm.schedule import alpha, grid, sigma
-from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
 
 if TYPE_CHECKING:
     from typing import Self
@@ -29,27 +29,23 @@ WAYS = ("jump", "chain", "mix", "mix-uniform")
 
 EXAMPLE, DRAWN, UPLOADED = "example", "drawn", "uploaded"
 
-STRIP = 8
-"""Noise levels in the strip."""
-
 BINS, EDGE = 64, 4.0
 """Of the histogram of pixel values, from −EDGE to EDGE."""
 
 VALUES = 50_000
 """Pixel values in the many draws that are measured: 63 draws of a digit, 16 of a colour picture."""
 
-_STEPS = Number(1, 1000, whole=True)
 _COMMON: dict[str, Setting] = {
     "model": Choice(tuple(MODELS)),
     "picture": Choice((EXAMPLE, DRAWN, UPLOADED)),
-    "example": Number(0, len(examples("mnist")) - 1, whole=True),
+    "example": Number(0, EXAMPLES - 1, whole=True),
     "drawing": Pixels(DRAWING, 4),
     "upload": Pixels(UPLOAD, 8),
     "way": Choice(WAYS),
-    "t": _STEPS,  # and at most the steps asked for
-    "steps": _STEPS,
+    "t": STEPS,  # and at most the steps asked for
+    "steps": STEPS,
     **SCHEDULE,
-    "seed": Number(0, 2**31 - 1, whole=True),
+    "seed": SEED,
 }
 
 
@@ -75,7 +71,7 @@ class Noising(Scheduled):
 
     @classmethod
     def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return {**_COMMON, "t": Number(1, _STEPS.nearest(str(given.get("steps"))) or cls.steps, whole=True)}
+        return {**_COMMON, "t": Number(1, STEPS.nearest(str(given.get("steps"))) or cls.steps, whole=True)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +88,7 @@ class Noising(Scheduled):
 
         A ``t`` that is missing is the default's share of the steps.
         """
-        steps = _STEPS.nearest(str(query.get("steps"))) or cls.steps
+        steps = STEPS.nearest(str(query.get("steps"))) or cls.steps
         query = {"t": math.ceil(cls.t * steps / cls.steps), **query}
         wanted = _COMMON["picture"].nearest(str(query.get("picture"))) == UPLOADED
         if not wanted or _COMMON["upload"].nearest(str(query.get("upload", ""))):
@@ -225,7 +221,7 @@ def moment(noising: Noising, network: Network) -> Work:
 @torch.no_grad()
 def strip(noising: Noising) -> Strip:
     """The picture at levels evenly spaced in t, the last at T."""
-    steps = sorted({math.ceil(noising.steps * k / STRIP) for k in range(1, STRIP + 1)})
+    steps = strip_steps(noising.steps)
     signal, std = factors(noising, noising.way)
     log_snrs = tuple(float(2 * (signal[t - 1] / std[t - 1]).log()) for t in steps)
     return Strip(tuple(steps), log_snrs, noised(noising, steps).numpy())

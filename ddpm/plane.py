@@ -22,7 +22,7 @@ from ddpm.run import shown
 from ddpm.sampling import SAMPLERS, Step, as_one, diffuse, follow, jump, levels_alone
 from ddpm.scaling import AS_IT_IS, Scaling
 from ddpm.schedule import alpha_bar, grid
-from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
 
 if TYPE_CHECKING:
     from typing import Self
@@ -98,11 +98,11 @@ SETTINGS: dict[str, Setting] = {
     "direction": Choice(("generate", "chain", "jump")),
     "denoiser": Choice(("learned", "exact", MINE)),
     "count": Number(100, 5000, whole=True),
-    "steps": Number(1, 1000, whole=True),
+    "steps": STEPS,
     **SCHEDULE,
     "sampler": Choice(tuple(SAMPLERS)),
     "eta": Number(0, 1),
-    "seed": Number(0, 2**31 - 1, whole=True),
+    "seed": SEED,
 }
 """What each setting of a run in the plane may be."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from ddpm.networks import UNetConfig
 from ddpm.process import Network
 from ddpm.sampling import SAMPLERS, Path, Step, follow, generators, normal
 from ddpm.schedule import grid
-from ddpm.settings import SCHEDULE, Choice, Number, Scheduled, Setting
+from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
 
 MODELS: dict[str, tuple[str, ...]] = {
     "mnist": tuple("0123456789"),
@@ -28,12 +29,12 @@ EACH, ANY = "each", "any"
 _MODEL = Choice(tuple(MODELS))
 _COMMON: dict[str, Setting] = {
     "count": Number(1, 25, whole=True),
-    "steps": Number(1, 1000, whole=True),
+    "steps": STEPS,
     **SCHEDULE,
     "sampler": Choice(tuple(SAMPLERS)),
     "eta": Number(0, 1),
     "guidance": Number(0, 8),
-    "seed": Number(0, 2**31 - 1, whole=True),
+    "seed": SEED,
 }
 
 
@@ -91,6 +92,11 @@ def perform(run: Run, network: Network) -> Iterator[Step]:
     """The T + 1 states of ``run`` on ``network``, each with x and x0 of shape (count, *D)."""
     path, guided = begin(run, network.config)
     return follow(path, guided.denoiser(network))
+
+
+def strip_steps(steps: int) -> list[int]:
+    """The at most eight step indices, evenly spaced, the last of them T, whose pictures stand beside each other."""
+    return sorted({math.ceil(steps * k / 8) for k in range(1, 9)})
 
 
 def shown(steps: int, most: int = 100) -> frozenset[int]:

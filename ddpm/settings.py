@@ -70,6 +70,13 @@ class Number:
         return round(value) if self.whole else value
 
 
+STEPS = Number(1, 1000, whole=True)
+"""T of a run."""
+
+SEED = Number(0, 2**31 - 1, whole=True)
+"""What the noise of a run comes from."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The base of a run's settings. Raises ValueError, in one sentence, for a setting that is not allowed."""

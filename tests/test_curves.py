@@ -14,7 +14,7 @@ import torch
 from pages import query, wait
 from torch.testing import assert_close
 
-from ddpm.curves import HANDLES, NAMES, QUANTITIES, SETTINGS, STRIP, Curves, bendable, compare, table_through
+from ddpm.curves import HANDLES, NAMES, QUANTITIES, SETTINGS, Curves, bendable, compare, table_through
 from ddpm.plane import Plane
 from ddpm.run import Run
 from ddpm.schedule import alpha_bar, betas, grid
@@ -69,7 +69,7 @@ def test_the_products_of_one_minus_beta_are_alpha_bar():
 def test_the_strips_show_one_picture_with_one_noise_at_the_same_times(steps):
     curves = Curves(steps=steps, c=20.0)
     found = compare(curves)
-    assert found.pictures.shape == (len(NAMES), min(steps, STRIP), 1, 28, 28) and found.strip_steps[-1] == steps
+    assert found.pictures.shape == (len(NAMES), min(steps, 8), 1, 28, 28) and found.strip_steps[-1] == steps
     ends = torch.from_numpy(found.pictures[:, -1])
     noise = ends[NAMES.index("cosine")]
     for name, end in zip(NAMES, ends):

@@ -22,7 +22,6 @@ from ddpm.noising import (
     BINS,
     DRAWN,
     EDGE,
-    STRIP,
     UPLOADED,
     WAYS,
     Noising,
@@ -202,7 +201,7 @@ def test_at_the_last_step_the_pixels_are_distributed_as_pure_noise():
 @pytest.mark.parametrize("steps", [1, 5, 8, 100, 999])
 def test_the_strip_shows_eight_levels_and_ends_at_the_last_step(steps):
     found = strip(Noising(steps=steps, t=1))
-    assert len(found.steps) == len(found.x) == len(found.log_snrs) == min(steps, STRIP) and found.steps[-1] == steps
+    assert len(found.steps) == len(found.x) == len(found.log_snrs) == min(steps, 8) and found.steps[-1] == steps
     assert list(found.log_snrs) == sorted(found.log_snrs, reverse=True)
 
 

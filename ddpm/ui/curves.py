@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -22,6 +21,8 @@ from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
+    FOLLOWING,
+    LATEX,
     QUIET,
     STREAMING,
     connect_presets,
@@ -30,12 +31,15 @@ from ddpm.ui.lesson import (
     given,
     last,
     open_with_link,
+    pictures_and_run,
     schedule,
     schedule_moved,
+    seed,
     show_code,
     slider,
     stream,
     streamed,
+    taking,
     to_settings,
     told,
     unseen,
@@ -62,8 +66,6 @@ Our schedules are curves over the time $\tau = t/T$, so they hold for any $T$:
 
 Cosine, polynomial and sigmoid would end at $\lambda = -\infty$; they are cut off at $\lambda = -12$, where 0.0006 % of the signal is left.
 """
-
-LATEX = [{"left": "$", "right": "$", "display": False}]
 
 MOST_PASTED = 50_000
 """Characters of a pasted table that are looked at."""
@@ -100,17 +102,6 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
             lambda shown, job: pack(shown, job, curves),
         )
 
-    async def show(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
-        read = Curves.from_query(given(names, [values[control] for control in inputs]))
-        async with aclosing(messages_of(*read, request.session_hash)) as messages:
-            async for message in messages:
-                yield message
-
-    async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(messages_of(*Curves.from_query(request.query_params), request.session_hash)) as messages:
-            async for message in messages:
-                yield message
-
     def curves(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams what the page's screen gets of all schedules. A setting that is not allowed is corrected, and a note says so.
 
@@ -134,9 +125,8 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
         told_of = told(asked, notes, steps=found.steps, schedules=schedules)
         return tile(pictures, 2, across=len(found.strip_steps)), told_of
 
-    def bend(values: Mapping[gr.components.Component, Any]) -> tuple[str, str]:
-        curves, _ = Curves.from_query(given(names, [values[control] for control in inputs]))
-        return bendable(curves), TABLE
+    def bend(*values: Any) -> tuple[str, str]:
+        return bendable(Curves.from_query(given(names, values))[0]), TABLE
 
     def values_of(curves: Curves) -> list[object]:
         example = gr.HTML(value=str(curves.example), sheet=curves.model)
@@ -157,31 +147,29 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
             dice = gr.Button("New noise", icon=DICE, size="sm", elem_id="dice")
     gr.Markdown(FORMULAS, latex_delimiters=LATEX)
 
-    names, inputs = list(controls), list(controls.values())
+    names, inputs, show = list(controls), list(controls.values()), taking(controls, curves)
     streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
-    following = {"show_progress": "hidden", "api_visibility": "private"}
     own = [controls["table"], controls["schedule"]]
-    open_with_link(inputs, shown, open_link, Curves.from_query, values_of)
+    open_with_link(inputs, shown, curves, Curves.from_query, values_of)
 
     moved = [event for event in schedule_moved(controls) if event != controls["table"].submit]
     changed = [controls["model"].input, controls["example"].input, controls["steps"].release, controls["seed"].submit]
-    gr.on([*changed, *moved], show, set(inputs), **streaming)
-    controls["table"].submit(shortened, controls["table"], controls["table"], **following).then(
-        show, set(inputs), **streaming
+    gr.on([*changed, *moved], show, inputs, **streaming)
+    controls["table"].submit(shortened, controls["table"], controls["table"], **FOLLOWING).then(
+        show, inputs, **streaming
     )
-    shown.select(_chosen, own, own, **following).then(show, set(inputs), **streaming)
-    bender.click(bend, set(inputs), own, **following).then(show, set(inputs), **streaming)
+    shown.select(_chosen, own, own, **FOLLOWING).then(show, inputs, **streaming)
+    bender.click(bend, inputs, own, **FOLLOWING).then(show, inputs, **streaming)
     drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
-    drawn.then(show, set(inputs), **streaming)
+    drawn.then(show, inputs, **streaming)
     connect_presets(PRESETS, presets, inputs, look_for, values_of, show, shown)
     controls["model"].change(lambda model: gr.HTML(sheet=model), controls["model"], controls["example"], **QUIET)
     follow_schedule(controls)
     show_code(controls, Curves.from_query)
     about = "The number of the example, which is of class number modulo 10."
     typed = {**controls, "example": unseen(Curves.example, "Example", about)}
-    outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
     streamed(curves, "curves", typed, shown, SETTINGS)
-    endpoint(compare_schedules, "compare_schedules", typed, outputs, SETTINGS)
+    endpoint(compare_schedules, "compare_schedules", typed, pictures_and_run(), SETTINGS)
 
 
 def shortened(table: str) -> str:
@@ -220,11 +208,5 @@ def _settings() -> dict[str, gr.components.Component]:
             elem_id="model",
         ),
         "example": picker(Curves.model, Curves.example),
-        "seed": gr.Number(
-            Curves.seed,
-            precision=0,  # no limits here: past them Gradio refuses the run, Curves.from_query corrects it and says so
-            label="Seed",
-            info="The noise drawn: the same seed gives the same. Press Enter.",
-            elem_id="seed",
-        ),
+        "seed": seed(Curves, "The noise drawn: the same seed gives the same. Press Enter."),
     }

@@ -19,15 +19,18 @@ from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
+    LATEX,
     STREAMING,
     connect_presets,
     endpoint,
-    given,
     last,
     open_with_link,
+    pictures_and_run,
+    seed,
     show_code,
     stream,
     streamed,
+    taking,
     told,
 )
 
@@ -57,8 +60,6 @@ because near pure noise an error of $\hat\varepsilon$ counts 150 times in $\hat 
 *Sources:* Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", Algorithm 1 and eq. 14, linear schedule with $T = 1000$; $v$: Salimans & Ho 2022. The
 two convolutions: the diffusion practical of Durham University's deep-learning course. *Pictures:* MNIST's test set, which no training saw.
 """
-
-LATEX = [{"left": "$", "right": "$", "display": False}]
 
 _SNAPSHOTS = {"0": "0", "100": "100", "500": "500", "2500": "2,500", "10000": "10,000", "end": "the end"}
 
@@ -91,23 +92,11 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
         job, who = samples(asked, asked_to_sample), owner and f"{owner} samples"
         return stream(engine, job, who, lambda number: packing.start(asked, number, [], "samples"), packing.samples)
 
-    def read(values: Mapping[gr.components.Component, Any]) -> tuple[Learning, list[str]]:
-        return Learning.from_query(given(names, [values[control] for control in inputs]))
+    def steps(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        return steps_of(*Learning.from_query(query), request.session_hash)
 
-    async def learn(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(steps_of(*read(values), request.session_hash)) as messages:
-            async for message in messages:
-                yield message
-
-    async def sample(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(samples_of(read(values)[0], request.session_hash)) as messages:
-            async for message in messages:
-                yield message
-
-    async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(learning(dict(request.query_params), request)) as messages:
-            async for message in messages:
-                yield message
+    def drawings(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        return samples_of(Learning.from_query(query)[0], request.session_hash)
 
     async def learning(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams what the page's screen gets of a step of training, then of samples. A setting that is not allowed is corrected, and a note says so.
@@ -162,33 +151,31 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
     shown = packing.screen(trained)
     with gr.Row(elem_id="settings"):
         controls |= {
-            "seed": _seed("seed", "Draw", "The number of the step's draw: the same gives the same. Press Enter."),
-            "noise": _seed("noise", "Seed of the samples", "The noise that all of them begin with. Press Enter."),
+            "seed": seed(
+                Learning, "The number of the step's draw: the same gives the same. Press Enter.", label="Draw"
+            ),
+            "noise": seed(
+                Learning, "The noise that all of them begin with. Press Enter.", "noise", "Seed of the samples"
+            ),
         }
     gr.Markdown(FORMULAS, latex_delimiters=LATEX)
 
-    names, inputs = list(controls), list(controls.values())
+    inputs, learn, sample = list(controls.values()), taking(controls, steps), taking(controls, drawings)
     streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
-    open_with_link(inputs, shown, open_link, Learning.from_query, _values)
-    gr.on([controls["snapshot"].input, controls["seed"].submit], learn, set(inputs), **streaming)
+    open_with_link(inputs, shown, learning, Learning.from_query, _values)
+    gr.on([controls["snapshot"].input, controls["seed"].submit], learn, inputs, **streaming)
     counted = following_step.click(
         None, controls["seed"], controls["seed"], js="(seed) => (seed + 1) % 2 ** 31", api_visibility="private"
     )
-    counted.then(learn, set(inputs), **streaming)
+    counted.then(learn, inputs, **streaming)
     drawn = dice.click(None, None, controls["noise"], js=DRAW_SEED, api_visibility="private")
-    drawn.then(sample, set(inputs), **streaming)
-    controls["noise"].submit(sample, set(inputs), **streaming)
+    drawn.then(sample, inputs, **streaming)
+    controls["noise"].submit(sample, inputs, **streaming)
     connect_presets(PRESETS, presets, inputs, look_for, _values, learn, shown)
     show_code(controls, Learning.from_query)
-    outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
     streamed(learning, "learning", controls, shown, SETTINGS)
-    endpoint(learn_step, "learn_step", controls, outputs, SETTINGS)
+    endpoint(learn_step, "learn_step", controls, pictures_and_run(), SETTINGS)
 
 
 def _values(asked: Learning) -> list[object]:
     return [getattr(asked, name) for name in SETTINGS]
-
-
-def _seed(name: str, label: str, info: str) -> gr.Number:
-    # No limits here: past them Gradio refuses, Learning.from_query corrects and says so.
-    return gr.Number(getattr(Learning, name), precision=0, label=label, info=info, elem_id=name)

@@ -32,8 +32,14 @@ STREAMING = {
 }
 """Of every event that streams a run: a second press replaces the run under way."""
 
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""Of the events that only show or hide a control."""
+FOLLOWING = {"show_progress": "hidden", "api_visibility": "private"}
+"""Of the events that change controls."""
+
+QUIET = {"queue": False, **FOLLOWING}
+"""Of those that only show or hide one, and do not wait for their turn."""
+
+LATEX = [{"left": "$", "right": "$", "display": False}]
+"""The signs between which a text holds a formula."""
 
 PARAMETERS = {
     "s": (0.001, "Offset s", "Of the cosine schedule: how much noise even the first step adds."),
@@ -118,11 +124,6 @@ def connect(
     def stop(request: gr.Request) -> None:
         engine.stop(request.session_hash)
 
-    async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(messages(dict(request.query_params), request)) as each:
-            async for message in each:
-                yield message
-
     def values(settings: Settings) -> list[object]:
         return [getattr(settings, name) for name in names]
 
@@ -133,8 +134,8 @@ def connect(
     drawn.then(run, inputs, **streaming, api_visibility="private")
     pressed.halt.click(stop, None, None, **QUIET)
     changes = [control.change for control in inputs]
-    gr.on(changes, None, inputs, None, js=write_address(names), show_progress="hidden", api_visibility="private")
-    open_with_link(inputs, screen, open_link, read, values)
+    gr.on(changes, None, inputs, None, js=write_address(names), **FOLLOWING)
+    open_with_link(inputs, screen, messages, read, values)
     show_code(controls, read)
     return run
 
@@ -142,17 +143,22 @@ def connect(
 def open_with_link(
     inputs: Sequence[gr.components.Component],
     screen: gr.HTML,
-    open_link: Callable[[gr.Request], AsyncIterator[str]],
+    messages: Messages,
     read: Callable[[Mapping[str, Any]], tuple[Settings, list[str]]],
     values: Callable[[Settings], list[object]],
 ) -> None:
-    """Lets a link set the controls ``inputs``, to the ``values`` of the settings that ``read`` makes of it, and open the page."""
+    """Lets a link set the controls ``inputs``, to the ``values`` of the settings that ``read`` makes of it, and begin."""
 
     def settings_of_link(request: gr.Request) -> list[object]:
         return values(read(dict(request.query_params))[0])
 
+    async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        async with aclosing(messages(dict(request.query_params), request)) as each:
+            async for message in each:
+                yield message
+
     page = gr.context.Context.root_block
-    page.load(settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
+    page.load(settings_of_link, None, inputs, **FOLLOWING)
     page.load(open_link, None, outputs=screen, **STREAMING, api_visibility="private")
 
 
@@ -181,7 +187,7 @@ def show_code(
         )
         follow = gr.Button(visible="hidden", elem_id="follow")
     changes = [control.change for control in inputs]
-    gr.on(changes, js=_FOLLOW, show_progress="hidden", api_visibility="private")
+    gr.on(changes, js=_FOLLOW, **FOLLOWING)
     # Values as they come: a control's limits may have changed before its value has, and ``read`` keeps to its own.
     gr.on([shown.expand, follow.click], code, inputs, text, trigger_mode="always_last", preprocess=False, **QUIET)
 
@@ -212,8 +218,7 @@ class Experiments(NamedTuple):
             self.choice,
             [*inputs, self.text],
             js=f"(name) => {{ window.ddpm.choose({layers}[name]); return [name]; }}",
-            show_progress="hidden",
-            api_visibility="private",
+            **FOLLOWING,
         )
         chosen.then(run, inputs, screen, **STREAMING, api_visibility="private")
 
@@ -248,10 +253,9 @@ def connect_presets(
             lambda one=one: [*values(one.settings), gr.Markdown(one.text, visible=True)],
             None,
             [*inputs, text],
-            show_progress="hidden",
-            api_visibility="private",
+            **FOLLOWING,
         )
-        chosen.then(run, set(inputs), screen, **STREAMING, api_visibility="private")
+        chosen.then(run, inputs, screen, **STREAMING, api_visibility="private")
 
 
 def to_settings() -> gr.HTML:
@@ -291,6 +295,11 @@ def moved_by(
     )
 
 
+def seed(kind: type[Settings], info: str, name: str = "seed", label: str = "Seed") -> gr.Number:
+    """The control of a seed; without limits, past which Gradio would refuse what ``from_query`` corrects with a note."""
+    return gr.Number(getattr(kind, name), precision=0, label=label, info=info, elem_id=name)
+
+
 def schedule(kind: type[Scheduled]) -> dict[str, gr.components.Component]:
     """The controls of the schedule and of the parameters of all schedules, only the chosen one's shown."""
     own = parameters(kind.schedule)
@@ -322,7 +331,7 @@ def show_for(chosen: gr.Dropdown, choices: Mapping[gr.blocks.Block, Sequence[str
     """Shows each part of the page for its own choices alone: the page does so itself, however busy the server is."""
     script = f"""(chosen) => {json.dumps(list(choices.values()))}.map(
   (own) => ({{ __type__: "update", visible: own.includes(chosen) }}))"""
-    chosen.change(None, chosen, list(choices), js=script, show_progress="hidden", api_visibility="private")
+    chosen.change(None, chosen, list(choices), js=script, **FOLLOWING)
 
 
 def schedule_moved(controls: Mapping[str, gr.components.Component]) -> list[Callable]:
@@ -422,6 +431,11 @@ def streamed(
     handler = taking(controls, messages)
     documented(handler, api_name, controls, allowed)
     _offer(handler, api_name, controls, screen)
+
+
+def pictures_and_run() -> list[gr.components.Component]:
+    """What an endpoint for programs answers."""
+    return [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
 
 
 def unseen(value: str | int, label: str, info: str) -> gr.components.Component:

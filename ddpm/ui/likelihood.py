@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -18,22 +17,25 @@ from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
+    FOLLOWING,
+    LATEX,
     QUIET,
     STREAMING,
     connect_presets,
     dropdown,
     endpoint,
     follow_schedule,
-    given,
     last,
     moved_by,
     open_with_link,
     schedule,
     schedule_moved,
+    seed,
     show_code,
     slider,
     stream,
     streamed,
+    taking,
     to_settings,
     told,
     unseen,
@@ -68,8 +70,6 @@ and over; "±" is one standard error of the mean. A picture is asked about witho
 *Sources:* Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", eq. 5, and 13 for $L_0$; Kingma et al. 2021,
 "Variational diffusion models", eq. 11 and 14. *Pictures:* from the test sets of MNIST and CIFAR-10.
 """
-
-LATEX = [{"left": "$", "right": "$", "display": False}]
 
 _DATA = {
     "mnist": "digits (MNIST)",
@@ -112,18 +112,6 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         notes = notes + _advice(asked)
         job = estimates(asked, networks[asked.data])
         return stream(engine, job, owner, lambda number: start(asked, number, notes), frame)
-
-    async def bound(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
-        read = Likelihood.from_query(given(names, [values[control] for control in inputs]))
-        async with aclosing(messages_of(*read, request.session_hash)) as messages:
-            async for message in messages:
-                yield message
-
-    async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        read = Likelihood.from_query(dict(request.query_params))
-        async with aclosing(messages_of(*read, request.session_hash)) as messages:
-            async for message in messages:
-                yield message
 
     def bounds(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams estimates of the bound as the page's screen gets them. A setting that is not allowed is corrected, and a note says so.
@@ -175,18 +163,17 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     gr.Markdown(FORMULAS, latex_delimiters=LATEX)
 
     controls = {name: controls[name] for name in SETTINGS}
-    names, inputs = list(controls), list(controls.values())
+    inputs, bound = list(controls.values()), taking(controls, bounds)
     streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
-    following = {"show_progress": "hidden", "api_visibility": "private"}
-    open_with_link(inputs, shown, open_link, Likelihood.from_query, _values)
+    open_with_link(inputs, shown, bounds, Likelihood.from_query, _values)
 
     changed = [controls[name].input for name in ("data", "of", "denoiser")]
     asked = [*changed, controls["steps"].release, controls["seed"].submit, *schedule_moved(controls)]
-    gr.on(asked, bound, set(inputs), **streaming)
+    gr.on(asked, bound, inputs, **streaming)
     drawn = again.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
-    drawn.then(bound, set(inputs), **streaming)
-    picked = controls["example"].input(lambda: ONE, None, controls["of"], **following)
-    picked.then(bound, set(inputs), **streaming)
+    drawn.then(bound, inputs, **streaming)
+    picked = controls["example"].input(lambda: ONE, None, controls["of"], **FOLLOWING)
+    picked.then(bound, inputs, **streaming)
     halt.click(stop, None, None, **QUIET)
     connect_presets(PRESETS, presets, inputs, look_for, _values, bound, shown)
     controls["data"].change(
@@ -235,11 +222,5 @@ def _settings() -> dict[str, gr.components.Component]:
         "denoiser": moved_by(Likelihood, label="x̂₀ from", visible=False),
         "steps": slider(Likelihood, "steps", 1, "Steps T", "From noise to data: one term of the sum each."),
         **schedule(Likelihood),
-        "seed": gr.Number(
-            Likelihood.seed,
-            precision=0,  # no limits here: past them Gradio refuses, Likelihood.from_query corrects it and says so
-            label="Seed",
-            info="Of all random draws. Press Enter.",
-            elem_id="seed",
-        ),
+        "seed": seed(Likelihood, "Of all random draws. Press Enter."),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -14,6 +13,7 @@ from ddpm.line import SETTINGS, Line, frames
 from ddpm.process import Network
 from ddpm.ui.components.line import frame, player, start
 from ddpm.ui.lesson import (
+    FOLLOWING,
     NO_ETA,
     SAMPLER_NAMES,
     STREAMING,
@@ -22,13 +22,14 @@ from ddpm.ui.lesson import (
     dropdown,
     endpoint,
     follow_schedule,
-    given,
     last,
     moved_by,
     schedule,
     schedule_moved,
+    seed,
     slider,
     stream,
+    taking,
     told,
 )
 
@@ -72,11 +73,8 @@ def lesson(engine: Engine, network: Network) -> None:
         """
         return messages_of(*Line.from_query(query), request.session_hash)
 
-    async def look(values: dict[gr.components.Component, object], request: gr.Request) -> AsyncIterator[str]:
-        line, notes = Line.from_query(given(_NAMES, [values[control] for control in inputs]))
-        async with aclosing(messages_of(line, notes, request.session_hash, samples=False)) as messages:
-            async for message in messages:
-                yield message
+    def curves(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        return messages_of(*Line.from_query(query), request.session_hash, samples=False)
 
     async def generate_line(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Samples numbers from a mixture of two Gaussians with a diffusion model, and answers once the run is over.
@@ -124,13 +122,12 @@ def lesson(engine: Engine, network: Network) -> None:
             None,
             inputs,
             js=script,
-            show_progress="hidden",
-            api_visibility="private",
+            **FOLLOWING,
         )
         shown.then(run, inputs, **streaming, api_visibility="private")
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [*schedule_moved(controls), *(controls[name].release for name in _DATA)]
-    gr.on(seen, look, set(inputs), **streaming, api_visibility="private")
+    gr.on(seen, taking(controls, curves), inputs, **streaming, api_visibility="private")
     follow_schedule(controls)
 
 
@@ -163,11 +160,5 @@ def _settings() -> dict[str, gr.components.Component]:
         "eta": slider(
             Line, "eta", 0.05, "Noise added on the way, η", "0: none, smooth paths (DDIM). 1: as much as DDPM."
         ),
-        "seed": gr.Number(
-            Line.seed,
-            precision=0,  # no limits here: past them Gradio refuses the run, Line.from_query corrects it and says so
-            label="Seed",
-            info="The noise begun with: the same seed gives the same samples.",
-            elem_id="seed",
-        ),
+        "seed": seed(Line, "The noise begun with: the same seed gives the same samples."),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +23,25 @@ from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
     DICE,
     DRAW_SEED,
+    FOLLOWING,
+    LATEX,
     QUIET,
     STREAMING,
     connect_presets,
     endpoint,
     follow_schedule,
-    given,
     last,
     open_with_link,
+    pictures_and_run,
     schedule,
     schedule_moved,
+    seed,
     show_code,
     show_for,
     slider,
     stream,
     streamed,
+    taking,
     to_settings,
     told,
     unseen,
@@ -68,8 +71,6 @@ but the network must then be trained for it.
 *Sources:* the chain and the jump: Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", eq. 2 and 4. Uniform
 mixing: `corrupt` in the Hugging Face diffusion course, unit 1, here in the scale −1 … 1. *Examples:* test pictures of MNIST and CIFAR-10.
 """
-
-LATEX = [{"left": "$", "right": "$", "display": False}]
 
 _PICTURES = {"an example": EXAMPLE, "drawn by you": DRAWN, "uploaded by you": UPLOADED}
 
@@ -109,30 +110,6 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         who = owner if everything or not owner else f"{owner} t"
         return stream(engine, job, who, lambda number: start(noising, number, notes, everything), pack)
 
-    async def answer(
-        values: Mapping[gr.components.Component, Any], owner: str | None, everything: bool
-    ) -> AsyncIterator[str]:
-        noising, notes = Noising.from_query(given(names, [values[control] for control in inputs]))
-        async with aclosing(messages_of(noising, notes, owner, everything)) as messages:
-            async for message in messages:
-                yield message
-
-    async def show(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(answer(values, request.session_hash, True)) as messages:
-            async for message in messages:
-                yield message
-
-    async def move(values: Mapping[gr.components.Component, Any], request: gr.Request) -> AsyncIterator[str]:
-        async with aclosing(answer(values, request.session_hash, False)) as messages:
-            async for message in messages:
-                yield message
-
-    async def open_link(request: gr.Request) -> AsyncIterator[str]:
-        read = Noising.from_query(dict(request.query_params))
-        async with aclosing(messages_of(*read, request.session_hash, True)) as messages:
-            async for message in messages:
-                yield message
-
     def noise(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams what the page's screen gets of a noised picture. A setting that is not allowed is corrected, and a note says so.
 
@@ -142,6 +119,9 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         the variances, both their errors, what both should be, each ways × steps; "end".
         """
         return messages_of(*Noising.from_query(query), request.session_hash, True)
+
+    def moved(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        return messages_of(*Noising.from_query(query), request.session_hash, False)
 
     async def noise_picture(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
         """Noises a small picture up to step t, and has a diffusion model say what is noise in it and what is not.
@@ -192,20 +172,20 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     gr.Markdown(FORMULAS, latex_delimiters=LATEX)
 
     names, inputs = list(controls), list(controls.values())
+    show, move = taking(controls, noise), taking(controls, moved)
     streaming = {"outputs": shown, **STREAMING, "api_visibility": "private"}
-    following = {"show_progress": "hidden", "api_visibility": "private"}
-    open_with_link(inputs, shown, open_link, Noising.from_query, values_of)
+    open_with_link(inputs, shown, noise, Noising.from_query, values_of)
 
-    controls["t"].input(move, set(inputs), **{**streaming, "trigger_mode": "always_last"})
-    shown.select(_clicked, None, controls["t"], **following).then(move, set(inputs), **streaming)
+    controls["t"].input(move, inputs, **{**streaming, "trigger_mode": "always_last"})
+    shown.select(_clicked, None, controls["t"], **FOLLOWING).then(move, inputs, **streaming)
     changed = [controls[name].input for name in ("model", "picture", "example", "drawing", "way")]
-    gr.on([*changed, controls["seed"].submit, *schedule_moved(controls)], show, set(inputs), **streaming)
+    gr.on([*changed, controls["seed"].submit, *schedule_moved(controls)], show, inputs, **streaming)
     drawn = dice.click(None, None, controls["seed"], js=DRAW_SEED, api_visibility="private")
-    drawn.then(show, set(inputs), **streaming)
-    fitted = controls["steps"].release(_fit, [controls["t"], controls["steps"]], controls["t"], **following)
-    fitted.then(show, set(inputs), **streaming)
-    taken = bring.upload(take, [bring], [controls["upload"], controls["picture"]], **following)
-    taken.success(show, set(inputs), **streaming)
+    drawn.then(show, inputs, **streaming)
+    fitted = controls["steps"].release(_fit, [controls["t"], controls["steps"]], controls["t"], **FOLLOWING)
+    fitted.then(show, inputs, **streaming)
+    taken = bring.upload(take, [bring], [controls["upload"], controls["picture"]], **FOLLOWING)
+    taken.success(show, inputs, **streaming)
     connect_presets(PRESETS, presets, inputs, look_for, values_of, show, shown)
     kind = [controls["model"], controls["picture"]]
     gr.on([one.change for one in kind], _examples, kind, controls["example"], **QUIET)
@@ -214,9 +194,8 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     show_code(controls, Noising.from_query)
     typed = {**controls, **_typed()}
     shared = Noising.allowed({})
-    outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
     streamed(noise, "noise", typed, shown, shared)
-    endpoint(noise_picture, "noise_picture", typed, outputs, shared)
+    endpoint(noise_picture, "noise_picture", typed, pictures_and_run(), shared)
 
 
 def _examples(model: str, picture: str) -> gr.HTML:
@@ -305,11 +284,5 @@ def _settings() -> dict[str, gr.components.Component]:
         ),
         "steps": slider(Noising, "steps", 1, "Steps T", "From data to noise."),
         **schedule(Noising),
-        "seed": gr.Number(
-            Noising.seed,
-            precision=0,  # no limits here: past them Gradio refuses the run, Noising.from_query corrects it and says so
-            label="Seed",
-            info="The noise drawn: the same seed gives the same. Press Enter.",
-            elem_id="seed",
-        ),
+        "seed": seed(Noising, "The noise drawn: the same seed gives the same. Press Enter."),
     }

@@ -28,7 +28,9 @@ from ddpm.ui.lesson import (
     follow_schedule,
     last,
     left_over,
+    pictures_and_run,
     schedule,
+    seed,
     slider,
     stream,
     told,
@@ -135,8 +137,7 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
     controls = {name: controls[name] for name in _NAMES}
     run = connect(engine, pressed, controls, screen, denoise, read, f"denoise_{model}")
     generate.__doc__ = texts.endpoint
-    outputs = [gr.Image(format="png", label="Pictures", visible=False), gr.JSON(label="Run", visible=False)]
-    endpoint(generate, f"generate_{model}", controls, outputs, Run.allowed({"model": model}))
+    endpoint(generate, f"generate_{model}", controls, pictures_and_run(), Run.allowed({"model": model}))
     offered.connect(controls, screen, run)
     follow_schedule(controls)
 
@@ -184,11 +185,5 @@ def _settings() -> dict[str, gr.components.Component]:
         "guidance": slider(
             Run, "guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates what was asked for."
         ),
-        "seed": gr.Number(
-            Run.seed,
-            precision=0,  # no limits here: past them Gradio refuses the run, from_query corrects it and says so
-            label="Seed",
-            info="The noise begun with: the same seed gives the same pictures.",
-            elem_id="seed",
-        ),
+        "seed": seed(Run, "The noise begun with: the same seed gives the same pictures."),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -27,15 +26,16 @@ from ddpm.ui.lesson import (
     endpoint,
     experiments,
     follow_schedule,
-    given,
     last,
     left_over,
     moved_by,
     schedule,
     schedule_moved,
+    seed,
     show_for,
     slider,
     stream,
+    taking,
     told,
 )
 
@@ -105,11 +105,8 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
         """
         return messages_of(*Plane.from_query(query), request)
 
-    async def look(values: Mapping[gr.components.Component, object], request: gr.Request) -> AsyncIterator[str]:
-        plane, notes = Plane.from_query(given(_NAMES, [values[control] for control in inputs]))
-        async with aclosing(messages_of(plane, notes, request, particles=False)) as messages:
-            async for message in messages:
-                yield message
+    def field(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+        return messages_of(*Plane.from_query(query), request, particles=False)
 
     async def generate_plane(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Sends particles from noise to a data set in the plane with a diffusion model, and answers once the run is over.
@@ -153,7 +150,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
     offered.connect(controls, screen, run)
     # Only what the visitor does: what a link sets comes with a run of its own.
     seen = [*schedule_moved(controls), controls["data"].select, controls["points"].input]
-    gr.on(seen, look, set(inputs), **streaming, api_visibility="private")
+    gr.on(seen, taking(controls, field), inputs, **streaming, api_visibility="private")
     show_for(controls["data"], {drawer: [DRAWN]})
     follow_schedule(controls)
 
@@ -188,11 +185,5 @@ def _settings() -> dict[str, gr.components.Component]:
         "eta": slider(
             Plane, "eta", 0.05, "Noise added on the way, η", "0: none, the arrows alone (DDIM). 1: as much as DDPM."
         ),
-        "seed": gr.Number(
-            Plane.seed,
-            precision=0,  # no limits here: past them Gradio refuses the run, Plane.from_query corrects it and says so
-            label="Seed",
-            info="The noise begun with: the same seed gives the same particles.",
-            elem_id="seed",
-        ),
+        "seed": seed(Plane, "The noise begun with: the same seed gives the same particles."),
     }

@@ -7,7 +7,6 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from ddpm.ui.components.pad import pad
 from ddpm.ui.components.train import COOKIE, file, frame, note, player, start
 from ddpm.ui.experiments import TRAINING as EXPERIMENTS
 from ddpm.ui.lesson import (
+    FOLLOWING,
     QUIET,
     STREAMING,
     documented,
@@ -46,6 +46,7 @@ from ddpm.ui.lesson import (
     endpoint,
     experiments,
     last,
+    open_with_link,
     show_code,
     show_for,
     slider,
@@ -196,16 +197,12 @@ def lesson(engine: Engine, visits: Visits) -> None:
             async for message in messages:
                 yield message
 
-    async def come_back(request: gr.Request) -> AsyncIterator[str]:
+    def come_back(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         visit = visits.find(visitor(request))
         if visit and visit.mine:
-            messages = show(visit, ["This is the network that you have from before."])
-        else:
-            training, notes = Training.from_query(request.query_params)
-            messages = show_untrained(training, [*notes, _UNTRAINED], request.session_hash)
-        async with aclosing(messages):
-            async for message in messages:
-                yield message
+            return show(visit, ["This is the network that you have from before."])
+        training, notes = Training.from_query(query)
+        return show_untrained(training, [*notes, _UNTRAINED], request.session_hash)
 
     def stop(request: gr.Request) -> None:
         if visit := visits.find(visitor(request)):
@@ -256,12 +253,10 @@ def lesson(engine: Engine, visits: Visits) -> None:
     take.click(download, None, **streaming, api_visibility="private")  # queued: others cannot show a warning
     bring.upload(load, bring, **streaming, api_visibility="private")
     changes = [control.change for control in inputs]
-    gr.on(changes, None, inputs, None, js=write_address(_NAMES), show_progress="hidden", api_visibility="private")
+    gr.on(changes, None, inputs, None, js=write_address(_NAMES), **FOLLOWING)
     show_for(controls["data"], {drawer: [DRAWN]})
 
-    page = gr.context.Context.root_block
-    page.load(_settings_of_link, None, inputs, show_progress="hidden", api_visibility="private")
-    page.load(come_back, None, **streaming, api_visibility="private")
+    open_with_link(inputs, screen, come_back, Training.from_query, _values)
     show_code(controls, Training.from_query)
 
 
@@ -299,9 +294,8 @@ def _pack(budget: Budget) -> Callable[[Any, int], str]:
     return lambda shown, job: note(shown, job) if isinstance(shown, str) else frame(shown, job, budget.left)
 
 
-def _settings_of_link(request: gr.Request) -> list[object]:
-    training, _ = Training.from_query(request.query_params)
-    return [asdict(training)[name] for name in _NAMES]
+def _values(training: Training) -> list[object]:
+    return [getattr(training, name) for name in _NAMES]
 
 
 def _settings() -> dict[str, gr.components.Component]:

@@ -7,8 +7,8 @@ let data = new Int16Array(0), exact = null;
 // --- messages ----------------------------------------------------------------------------------------------------
 
 function take(message) {
-  const cut = message.indexOf("|"), header = JSON.parse(message.slice(0, cut));
-  if (header.kind === "file") save(header.name, decodeBase64(message.slice(cut + 1)));
+  const [header, bytes] = parse(message);
+  if (header.kind === "file") save(header.name, bytes);
   else if (header.kind === "start" && header.goesOn && sameRun(header)) goOn(header);
   else if (header.kind === "note" && header.job === run?.job) notify([...run.notes, header.note]);
   else receive(message);
