@@ -12,6 +12,7 @@ X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import logging
 import os
@@ -56,6 +57,9 @@ from ddpm.ui.components.lecture import PAGE_CSS, lecture
 from ddpm.ui.routes import routes
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+
+FONT = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif")
+"""Gradio's own, whose file of the weight 600 has few letters."""
 
 CSS = """
 :root, .dark { --body-text-color-subdued: #5b6270; --block-info-text-color: #5b6270; }
@@ -168,6 +172,7 @@ def _whole(name: str) -> int | None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ddpm").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is to be done at exit is done
@@ -188,7 +193,7 @@ def main() -> None:
         state_session_capacity=1000,
         ssr_mode=False,
         css=CSS + PAGE_CSS,
-        theme=gr.themes.Default(),
+        theme=gr.themes.Default(font=FONT),
         run_history=False,
         show_error=False,
         prevent_thread_lock=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import threading
 import time
@@ -400,7 +401,8 @@ def from_file(path: Path) -> Trained:
         _check(tensors, header)
         network, about = load_network(path)
     except CheckpointError as error:
-        raise CheckpointError(str(error).replace(str(path), "The file")) from error
+        sentence = str(error).replace(str(path), "The file")
+        raise CheckpointError(re.sub(r"(not a ddpm checkpoint) .*", r"\1.", sentence)) from error
     try:
         plane = _data_of(about["data"], about.get("points", ""))
     except (KeyError, ValueError, TypeError) as error:
@@ -416,7 +418,9 @@ def _check(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     if header.get("kind") != "mlp" or not isinstance(config, dict) or not isinstance(about, dict):
         raise CheckpointError("The file does not hold a network of points with its config.")
     if config.get("shape") != [2]:
-        raise CheckpointError(f"The network's points have the shape {config.get('shape')!r:.40}; it must be [2].")
+        raise CheckpointError(
+            f"The network's points have the shape {config.get('shape')!r:.40}; it must be [2]: the plane."
+        )
     for name, setting in CONFIG.items():
         if name in config and (problem := setting.problem(config[name])):
             raise CheckpointError(f"The network's {name} is {config[name]!r:.40}; it {problem}.")

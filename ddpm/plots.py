@@ -31,8 +31,11 @@ def projection(cloud: Projection) -> go.Figure:
         points = cloud.points[cloud.labels == label]
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
         marker = {"size": 4, "color": colour, "opacity": 0.3}
-        figure.add_scatter(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, name=name, hoverinfo="skip")
-        if short:
+        cloud_of = {"mode": "markers", "name": name, "hoverinfo": "skip", "legendgroup": name}
+        figure.add_scatter(x=points[:, 0], y=points[:, 1], marker=marker, showlegend=False, **cloud_of)
+        if not short:
+            figure.add_scatter(x=[None], y=[None], marker={"size": 8, "color": colour}, **cloud_of)
+        else:
             x, y = np.median(points, 0)
             figure.add_annotation(x=x, y=y, text=name, showarrow=False, opacity=0.8, font={"size": 13, "color": colour})
     legend = {"orientation": "h", "y": -0.3, "yanchor": "top", "itemsizing": "constant", "font": {"size": 11}}

@@ -31,6 +31,11 @@ class Setting(Protocol):
         ...
 
 
+def _quoted(option: str) -> str:
+    """An option of several words, so that it is known for one."""
+    return f"“{option}”" if " " in option else option
+
+
 @dataclass(frozen=True)
 class Choice:
     """A setting that is one of ``options``."""
@@ -38,7 +43,7 @@ class Choice:
     options: tuple[str, ...]
 
     def problem(self, value: object) -> str | None:
-        return None if value in self.options else f"must be one of {', '.join(self.options)}"
+        return None if value in self.options else f"must be one of {', '.join(map(_quoted, self.options))}"
 
     def nearest(self, text: str) -> str | None:
         close = difflib.get_close_matches(text.strip().lower(), self.options, n=1)

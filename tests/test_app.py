@@ -290,10 +290,27 @@ def gated():
     blocks.close(verbose=False)
 
 
+@pytest.mark.parametrize("url", ["/?count=1&steps=2", "/plane?steps=2&count=100"])
+def test_no_plot_offers_to_send_itself_away(page, server, url):
+    open_page(page, server + url)
+    assert page.locator(".modebar [data-title^=Download]").count()
+    assert not page.locator(".modebar [data-title^=Share]").count()
+
+
+def test_bold_text_has_all_its_letters(page, server):
+    open_page(page, server + "/?count=1&steps=2")
+    page.wait_for_function(
+        "[...document.fonts].some((f) => f.family.includes('Source Sans') && f.weight === '700' && f.status === 'loaded')"
+    )
+    assert not page.evaluate(
+        "[...document.fonts].filter((f) => f.family.includes('Source Sans') && f.weight === '600').length"
+    )
+
+
 def test_a_run_whose_first_step_takes_long_says_that_it_is_computed(gated, page):
     page.goto(gated.url + LONG)
     wait(page, "d.state === 'computing'")
-    assert page.locator(".speed").inner_text() == "computing: 0 of 100 states shown (of 1001 computed)"
+    assert page.locator(".speed").inner_text() == "computing: 0 of 100 states to show"
 
 
 def test_closing_the_page_frees_the_engine(gated, page):

@@ -306,8 +306,8 @@ def test_the_page_runs_by_itself_and_shows_paths_histogram_and_curves(page, serv
     assert open_page(page, server + QUICK)["frames"] == "13"
     assert page.locator(".step").inner_text() == "step t = 0 of 12"
     assert page.evaluate(TRACES, "heat") == 3
-    assert page.evaluate(NAMES, "histogram") == ["samples", "true density p_t"]
-    assert page.evaluate(NAMES, "curves") == ["p_t, where the data is", "exact", "learned"]
+    assert page.evaluate(NAMES, "histogram") == ["samples", "true density pₜ"]
+    assert page.evaluate(NAMES, "curves") == ["pₜ, where the data is", "exact", "learned"]
     assert "±" in page.evaluate(NUMBERS)[0] and "true 0.333" in page.evaluate(NUMBERS)[0]
 
 

@@ -390,6 +390,22 @@ def test_a_wrong_upload_is_refused_in_one_sentence_and_the_page_goes_on(page, se
     wait(page, "d.t === '20'")
 
 
+def test_a_number_that_is_typed_counts_at_enter_and_ends_where_the_slider_does(page, server):
+    open_page(page, server + QUICK)
+    before, box = (
+        page.evaluate("document.querySelector('.player').dataset.measured"),
+        page.locator("#steps input[type=number]"),
+    )
+    box.fill("30")
+    box.press("Enter")
+    ready(page, f"d.measured !== '{before}'")
+    box.fill("5000")
+    assert box.input_value() == "1000"
+    box.press("Enter")
+    page.wait_for_function("new URL(location).searchParams.get('steps') === '1000'")
+    assert page.get_by_text("greater than maximum").count() == 0
+
+
 def test_fewer_steps_take_t_along(page, server):
     open_page(page, f"{server}/noising?steps=40&t=30")
     box = page.locator("#steps input[type=number]")

@@ -126,7 +126,7 @@ def test_layers_switch_while_the_run_goes_on_and_stay(page, server):
     finish(page)
     at_rest(page)
     assert page.evaluate(NAMES) == [
-        *("p_t", "difference", "data", "contours: density", "contours: particles", "exact", "learned", "particles")
+        *("pₜ", "difference", "data", "contours: density", "contours: particles", "exact", "learned", "particles")
     ]
     assert query(page)["show_of"] == "difference" and query(page)["show_density"] == "1"
 

@@ -73,6 +73,14 @@ def test_the_figure_of_a_projection_has_one_trace_and_one_annotation_a_class():
     assert "25%" in figure.layout.yaxis.title.text
 
 
+def test_the_legend_of_a_projection_with_longer_names_shows_the_colours_undimmed():
+    names = ("cat", "ship")
+    cloud = Projection(np.zeros(4), np.zeros((2, 4)), np.array([0.4, 0.25]), np.zeros((4, 2)), np.arange(4) % 2, names)
+    shown = [trace for trace in projection(cloud).data if trace.showlegend is not False]
+    assert [(trace.name, trace.marker.color) for trace in shown] == list(zip(names, CLASS_COLOURS))
+    assert all(trace.marker.opacity is None and trace.x == (None,) for trace in shown)
+
+
 def test_the_colours_of_ten_classes_differ():
     assert len(set(CLASS_COLOURS)) == 10
 

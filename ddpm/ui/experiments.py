@@ -42,7 +42,7 @@ PLANE = {
     ),
     "A constant β that never reaches noise": Experiment(
         Plane(schedule="constant", c=0.5),
-        "At t = T, 61 % of the signal is still there: p_t, the contours, is wider than tall, and the particles start "
+        "At t = T, 61 % of the signal is still there: pₜ, the contours, is wider than tall, and the particles start "
         "from a round cloud of noise. Go through the steps to see that they never quite catch up with it, "
         "then raise c to 5.",
         {"contours": "exact", "trails": "none", "arrows": "none", "of": "learned"},
@@ -56,7 +56,7 @@ PLANE = {
     "DDPM, from the same noise": Experiment(
         Plane(steps=50, count=300, eta=1.0),
         "η = 1 adds new noise at every step: the same starts lead to other ends along jagged paths. The shape is the "
-        "same, because both have the same p_t.",
+        "same, because both have the same pₜ.",
         _PATHS,
     ),
     "Too few steps on the checkerboard": Experiment(

@@ -38,7 +38,7 @@ INTRODUCTION = """
 # How the network learns
 Training is one small exercise, over and over: hide a real picture x₀ in noise ε, let the network say what the noise was (ε̂),
 and change its weights a little so that it errs less. Choose how long the network has learned, and watch the dark error pictures and the
-digits below: after 500 steps the error hardly falls any more, but the digits go on getting better.
+digits below: after 500 steps the error falls slowly, but the digits go on getting better.
 """
 
 FORMULAS = r"""
@@ -67,14 +67,15 @@ _SNAPSHOTS = {"0": "0", "100": "100", "500": "500", "2500": "2,500", "10000": "1
 PRESETS = {
     "Before the first step": Experiment(
         Learning("0"),
-        "It knows nothing of digits: its answer amounts to “nearly all that I see is noise”, ε̂ = √(1 − ᾱ) x_t. Where t is large "
+        "It knows nothing of digits: its answer amounts to “nearly all that I see is noise”, ε̂ = √(1 − ᾱ) xₜ. Where t is large "
         "that is nearly right, so the error is small there already; where t is small the error shows the whole digit. Now choose "
         "100, then 500, and draw further steps.",
     ),
     "What two convolutions cannot do": Experiment(
         Learning("end"),
-        "Look at the error pictures of both networks where t is small: that of the two convolutions shows the outline of the "
-        "digit. They see 5 × 5 pixels, never the whole, and their samples are textures without any digit, however long they learn.",
+        "Look at the columns where t is less than 10 (draw another step if there is none). The U-Net errs at the digit alone; "
+        "the two convolutions err everywhere, and their ε̂ shows the outline of the digit instead of noise. They see 5 × 5 pixels, "
+        "never the whole, and their samples are textures without any digit, however long they learn.",
     ),
 }
 
@@ -102,7 +103,7 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
         """Streams what the page's screen gets of a step of training, then of samples. A setting that is not allowed is corrected, and a note says so.
 
         Gives messages "header|payload" of a JSON object and base64: kind "start"; "step", whose payload is rows of eight
-        pictures as bytes: x0, noise / 3, x / 3, then of each network the predicted noise / 3 and its error; "end". Then
+        pictures as bytes: x0, noise / 3, x, then of each network the predicted noise / 3 and its error; "end". Then
         "start"; "samples" at each step, with a row of pictures for every network that is kept, as bytes; "end".
         """
         asked, notes = Learning.from_query(query)

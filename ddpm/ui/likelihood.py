@@ -43,8 +43,8 @@ from ddpm.ui.lesson import (
 
 INTRODUCTION = """
 # How likely does the model think a picture is?
-A diffusion model cannot say how probable it holds a picture, but it can name a *bound*: so many bits at most would describe
-it, if the model were used to compress it. The bound is a sum with one term for every step. Watch which steps cost the most
+A diffusion model cannot say how probable it holds a picture, but it can name a *bound*: so many bits a pixel and colour at most
+would describe it, if the model were used to compress it. The bound is a sum with one term for every step. Watch which steps cost the most
 (those next to the data, about details that nobody sees), and, where the true answer is known, how far above it the bound stays.
 """
 
@@ -55,8 +55,8 @@ FORMULAS = r"""
 - $L_{t-1} = D\big(q(x_{t-1} \mid x_t, x_0)\,\|\,p(x_{t-1} \mid x_t)\big)$ for $t = T, \dots, 2$,
 - $L_0 = -\log p(x_0 \mid x_1)$.
 
-$D$ is the Kullback–Leibler divergence: how many bits are wasted by who believes the second distribution while the first is
-true. Here every $p(x_{t-1} \mid x_t)$ is a bell curve with the variance $\tilde\beta_t$ of $q$, so that only the means differ, and
+$D$ is the Kullback–Leibler divergence: how much is wasted by who believes the second distribution while the first is true. The
+formulas are in nats and of the whole picture; table and plots divide them by $\ln 2$ and by its number of values: bits per dimension. Here every $p(x_{t-1} \mid x_t)$ is a bell curve with the variance $\tilde\beta_t$ of $q$, so that only the means differ, and
 $L_{t-1} = \tfrac12\,(\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\ \mathbb E\,\|x_0 - \hat x_0(x_t)\|^2$, where
 $\mathrm{SNR}_t = \bar\alpha_t / (1-\bar\alpha_t)$ is the ratio of signal to noise.
 
@@ -87,14 +87,14 @@ _DATA = {
 PRESETS = {
     "Where do the bits go?": Experiment(
         Likelihood("cifar10"),
-        "The curve falls by factors of a hundred from left to right. Almost all bits are spent next to the data, on details "
+        "The curve falls to less than a hundred-thousandth from left to right. Almost all bits are spent next to the data, on details "
         "of single grey levels that the eye does not see; what the picture shows is settled at large t, for very few bits. So a "
         "model may draw well and yet compress badly.",
     ),
     "A schedule that never reaches noise": Experiment(
         Likelihood("mnist", schedule="constant", c=2.0),
-        "L_T is no longer nothing: x_T still holds 13 % of the signal's variance, but the model begins with pure noise, and that "
-        "must be paid for. Raise the rate c and see L_T vanish.",
+        "L<sub>T</sub> is no longer nothing: x<sub>T</sub> still holds 13 % of the signal's variance, but the model begins with pure noise, and that "
+        "must be paid for. Raise the rate c and see L<sub>T</sub> vanish.",
     ),
     "Exact, and still a gap": Experiment(
         Likelihood("mixture1d", denoiser="exact"),

@@ -50,7 +50,7 @@ from ddpm.ui.lesson import (
 INTRODUCTION = """
 # How a picture disappears in noise
 Move *t* from left to right: the clean picture x₀ is mixed with more and more random noise ε, until nothing is left of it.
-Watch the two pictures on the right. The network sees xₜ alone, and says which part of it is noise: near the data it finds
+Watch ε̂ and x̂₀. The network sees xₜ alone, and says which part of it is noise: near the data it finds
 the picture easily, in the middle it guesses, and at the end it can only answer with the average of all pictures.
 """
 

@@ -56,7 +56,7 @@ TEXTS = {
         """
 # How a diffusion model draws a digit
 A network looks at noise and says which clean picture it might hide (x̂₀). The process takes a step towards that picture,
-and asks again: T times, until no noise is left. Nothing is prepared: what you see was computed when you asked for it.
+and asks again: T times, until no noise is left. No picture is prepared: what you see was computed when you asked for it.
 """,
         "Digit",
         "Which digit the network is asked for.",

@@ -41,8 +41,8 @@ from ddpm.ui.lesson import (
 
 INTRODUCTION = """
 # How noise flows into a shape
-Each blue dot starts as pure noise and follows the arrows, which a network of 300,000 weights has learned, until it lies
-on the data (unless you choose another under "Moved by"). Watch when the shape appears: late, once the noise is about as small as its details. Set "from" to
+Each blue dot starts as pure noise and follows the arrows, which a network of 300,000 weights has learned (or what you
+choose under "Moved by"), until it lies on the data. Watch when the shape appears: late, once the noise is about as small as its details. Set "from" to
 *both* to see the true arrows beside the learned ones: they differ most where there is no data to learn from.
 """
 

@@ -169,13 +169,13 @@ function tell(state, step, level) {
 
 function progress(state) {
   const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
-  const all = run.run.steps + 1;
-  const states = run.frames < all ? `states shown (of ${all} computed)` : "states";
+  const all = run.run.steps + 1, some = run.frames < all && !run.run.batches;
+  const states = !some ? "states" : state === "finished" ? `states shown (of ${all} computed)` : "states to show";
   $(".speed").textContent = run.frames === 1 ? (state === "finished" ? "" : state) : `${state}: ${frames.length} of ${run.frames} ${states}${seconds}`;
 }
 
 function wordsOfLevel(frame) {
-  const level = frame.logSnr === null ? "∞ (no noise is left)" : frame.logSnr.toFixed(2);
+  const level = frame.logSnr === null ? "∞ (no noise is left)" : signed(frame.logSnr);
   return [`step t = ${frame.index} of ${run.run.steps}`, `log-SNR λ = ${level} · signal left ᾱ = ${percent(frame.alphaBar)}`];
 }
 

@@ -3,7 +3,7 @@ const LABELS = { linear: "linear", cosine: "cosine", polynomial: "polynomial", s
 const DASHES = { linear: "solid", cosine: "dash", polynomial: "dot", sigmoid: "dashdot", constant: "longdash", table: "solid" };
 const STROKES = { solid: "none", dash: "7 4", dot: "2 3", dashdot: "8 3 2 3", longdash: "12 5" }; // the same in the list
 const AXES = { // the lines' axes never move, but for T
-  alpha_bar: { range: [0, 1.02], title: { text: "ᾱ" } }, one_minus_alpha_bar: { range: [0, 1.02], title: { text: "1 − ᾱ" } },
+  alpha_bar: { range: [-0.06, 1.03], title: { text: "ᾱ" } }, one_minus_alpha_bar: { range: [0, 1.02], title: { text: "1 − ᾱ" } },
   sqrt_alpha_bar: { range: [0, 1.02], title: { text: "√ᾱ" } }, beta: { type: "log", range: [-5.2, 0.1], title: { text: "β" }, tickvals: [1, 0.1, 0.01, 0.001, 1e-4, 1e-5], ticktext: ["1", "0.1", "0.01", "0.001", "10⁻⁴", "10⁻⁵"] },
   log_snr: { range: [-15, 15], title: { text: "λ" } },
 };

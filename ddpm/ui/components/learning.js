@@ -38,20 +38,18 @@ function showStep(header, bytes) {
   $(".of-x0").textContent = `${count} test pictures: ${labels.join(", ")}`;
   $(".of-t").textContent = `t = ${t.join(", ")}`;
   $(".of-noise").textContent = `${(count * size).toLocaleString("en")} random numbers: mean ${signed(header.mean)}, variance ${header.variance.toFixed(2)}`;
-  $(".of-loss").textContent = `mean squared error ${small(descent.loss)}, gradient of length ${small(descent.gradient)}; after a small step against it ${descent.after.toPrecision(5)}, before ${descent.loss.toPrecision(5)}`;
+  $(".of-loss").textContent = `mean squared error ${small(descent.loss)}, gradient of length ${small(descent.gradient)}; before the step ${descent.loss.toPrecision(5)}, after it ${descent.after.toPrecision(5)}`;
   $(".of-end").textContent = `this network has done it ${trainedFor("unet").toLocaleString("en")} times, with other pictures each time`;
   const cells = [...line("x₀", "real pictures", row(0)), ...values("t", "drawn at random", t.map((one, i) => `${one}`)),
-    ...line("ε", "the noise drawn", row(1)), ...line("x<sub>t</sub>", "all the network sees", row(2))];
+    ...line("ε", "the noise drawn, a third as strong", row(1)), ...line("x<sub>t</sub>", "all the network sees", row(2))];
   Object.keys(errors).forEach((name, i) => {
-    cells.push(...line("ε̂", `predicted by the ${NAMES[name]}`, row(3 + 2 * i), name),
+    cells.push(...line("ε̂", `predicted by the ${NAMES[name]}, as ε`, row(3 + 2 * i), name),
       ...line("(ε − ε̂)²", "its squared error", row(4 + 2 * i).map(heat), name), ...values("", "mean over the picture", errors[name].map(small), name));
   });
   $(".batch").replaceChildren(...cells);
   player.dataset.step = header.job;
   player.dataset.loss = descent.loss;
 }
-
-const signed = (value) => value.toFixed(2).replace("-", "−");
 
 const small = (value) => (value === 0 ? "0" : value >= 0.1 ? value.toFixed(2) : value.toFixed(value >= 0.001 ? 4 : 5));
 

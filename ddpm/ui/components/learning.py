@@ -43,7 +43,7 @@ def step(shown: Shown, job: int) -> str:
     """The pictures, row by row, as bytes: x0, noise, x_t, then of each network ε̂ and |ε − ε̂|."""
     batch = shown.batch
     noise = batch.noise.numpy()
-    rows = [_bytes(batch.x0.numpy()), _bytes(noise / NOISE_SHOWN), _bytes(batch.x.numpy() / NOISE_SHOWN)]
+    rows = [_bytes(batch.x0.numpy()), _bytes(noise / NOISE_SHOWN), _bytes(batch.x.numpy())]
     for answer in shown.answers:
         off = np.abs(noise - answer.noise) / ERROR_SHOWN
         rows += [_bytes(answer.noise / NOISE_SHOWN), (255 * off.clip(0, 1)).round().astype(np.uint8).tobytes()]

@@ -91,7 +91,7 @@ openPlots(async () => {
   const axis = (title, more = {}) => ({ title: { text: title, standoff: 6 }, fixedrange: true, zeroline: false, ...more });
   const powers = { type: "log", dtick: 1, exponentformat: "power" };
   terms = await plot($(".terms"), [], { ...still, xaxis: axis("step t", { ...powers, range: [0, 3] }), yaxis: axis("L<sub>t−1</sub> in bits per dimension", { ...powers, range: [-6, 0] }) }, () => {});
-  refining = await plot($(".refining"), [], { ...still, xaxis: axis("evaluations of the network", { range: [0, 2000] }), yaxis: axis("bits per dimension", { range: [0, 8] }) }, () => {});
+  refining = await plot($(".refining"), [], { ...still, xaxis: axis("evaluations of x̂<sub>0</sub>", { range: [0, 2000] }), yaxis: axis("bits per dimension", { range: [0, 8] }) }, () => {});
 });
 
 new MutationObserver(fill).observe(document.body, { attributes: true, attributeFilter: ["class"] });

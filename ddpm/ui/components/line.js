@@ -6,7 +6,7 @@ const cells = setup.axis.length, width = (2 * setup.edge) / setup.bins, VIEW = 8
 const CURVES = {
   noise: { of: (x, x0, a, s) => (x - a * x0) / s, formula: "ε̂(x) = (x − α x̂₀) / σ", axis: "ε̂", reach: () => 4 },
   x0: { of: (x, x0) => x0, formula: "x̂₀(x), the mean of all clean x behind a noisy one", axis: "x̂₀", reach: () => VIEW },
-  score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p_t(x) = −(x − α x̂₀) / σ²", axis: "score", reach: () => 4 / Math.min(run.run.std, 1) },
+  score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p<sub>t</sub>(x) = −(x − α x̂₀) / σ²", axis: "score", reach: () => 4 / Math.min(run.run.std, 1) },
 };
 
 let heat = null, histogram = null, curves = null, resting = false;
@@ -38,10 +38,11 @@ const NUMBERS = [["weight", 3], ["mean", 2], ["std", 2]];
 
 // The table of both modes: sampled ± standard error once the run has ended, and what is true.
 function tabulate(modes) {
-  const means = [run.run.mean1, run.run.mean2];
+  const means = [run.run.mean1, run.run.mean2], middle = signed((means[0] + means[1]) / 2), below = means[0] <= means[1] ? 0 : 1;
   $(".numbers tbody").replaceChildren(...run.truth.map((truth, k) => {
     const row = document.createElement("tr"), sampled = modes?.[k];
-    row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: `near ${signed(means[k], 1).replace(/\.0$/, "")}` }));
+    const name = row.appendChild(Object.assign(document.createElement("th"), { scope: "row", textContent: `near ${signed(means[k], 1).replace(/\.0$/, "")}` }));
+    name.append(Object.assign(document.createElement("small"), { textContent: `x ${k === below ? "<" : "≥"} ${middle}` }));
     for (const [name, digits] of NUMBERS) {
       const cell = row.appendChild(document.createElement("td"));
       cell.className = name;
@@ -51,8 +52,6 @@ function tabulate(modes) {
     return row;
   }));
 }
-
-const signed = (value, digits) => value.toFixed(digits).replace("-", "−");
 
 // --- the curves --------------------------------------------------------------------------------------------------
 
@@ -144,7 +143,7 @@ function histogramLines() {
     if (last()) add("samples at the end", outline(last()), { colour: colour("particles"), width: 1, dash: true });
     add("true density at the end", density(run.frames - 1), { colour: colour("data"), width: 1.5, dash: true });
   }
-  add("true density p_t", density(position), { colour: colour("density"), width: 2.2 });
+  add("true density pₜ", density(position), { colour: colour("density"), width: 2.2 });
   return lines;
 }
 
@@ -164,7 +163,7 @@ function curveLines() {
   const ground = [[-setup.edge, -reach], ...Array.from(p, (v, i) => [setup.axis[i], v * unit - reach]), [setup.edge, -reach]];
   const of = (source) => Array.from(curve(frame, source), (v, i) => [setup.axis[i], v]);
   return [
-    { name: "p_t, where the data is", points: ground, colour: colour("density"), opacity: 0.22, closed: true },
+    { name: "pₜ, where the data is", points: ground, colour: colour("density"), opacity: 0.22, closed: true },
     { name: "exact", points: of("exact"), colour: colour("exact"), width: 4, opacity: 0.75 },
     { name: "learned", points: of("learned"), colour: colour("learned"), width: 1.8 },
   ];
@@ -235,11 +234,11 @@ function arrays() {
 const ink = (name, text) => `<i style="color:var(--${name})">${text}</i>`;
 
 function paint(frame) {
-  const paths = followed() ? ` ${ink("particles", "Blue")}: the histories of ${followed()} of ${run.samples.toLocaleString("en")} samples, moved by the ${run.run.denoiser} denoiser.` : "";
-  $(".of-heat").innerHTML = `${ink("density", "Violet")}: the exact density p_t(x) of the noised data.${paths}${startWords()}`;
-  $(".of-histogram").innerHTML = `${ink("particles", "Histogram")} of all samples, and the ${ink("density", "true density p_t")}. Dashed: the end.`;
+  const paths = !run.samples ? " <b>Press Generate</b> for samples of these settings." : followed() ? ` ${ink("particles", "Blue")}: the histories of ${followed()} of ${run.samples.toLocaleString("en")} samples, moved by the ${run.run.denoiser} denoiser.` : "";
+  $(".of-heat").innerHTML = `${ink("density", "Violet")}: the exact density p<sub>t</sub>(x) of the noised data.${paths}${startWords()}`;
+  $(".of-histogram").innerHTML = `${ink("particles", "Histogram")} of all samples, and the ${ink("density", "true density p<sub>t</sub>")}. Dashed: the end.`;
   const shown = curveFrame();
-  $(".of-curves").innerHTML = `${CURVES[layer.curve.value].formula}: ${ink("learned", "learned")} and ${ink("exact", "exact")}. Violet: p_t, where there is data to learn from.`;
+  $(".of-curves").innerHTML = `${CURVES[layer.curve.value].formula}: ${ink("learned", "learned")} and ${ink("exact", "exact")}. Violet: p<sub>t</sub>, where there is data to learn from.`;
   $(".of-error").innerHTML = shown ? errorWords(shown, frame) : "";
 }
 
@@ -248,24 +247,21 @@ function startWords() {
   const left = frames[0].alphaBar, { mean1, mean2, weight1, weight2 } = run.run;
   const mean = (Math.sqrt(left) * (weight1 * mean1 + weight2 * mean2)) / (weight1 + weight2);
   if (left < 1e-3) return "";
-  const cost = Math.abs(mean) < 0.05 ? "" : `: p_t begins with the mean ${signed(mean, 2)}, the samples with 0, and too few end on that side`;
+  const cost = Math.abs(mean) < 0.05 ? "" : `: p<sub>t</sub> begins with the mean ${signed(mean, 2)}, the samples with 0, and too few end on that side`;
   return ` This schedule never reaches pure noise, ᾱ = ${percent(left)} of the signal is left at t = ${run.run.steps}${cost}.`;
 }
 
 function errorWords(shown, frame) {
   const [off, size] = errorOf(shown), when = shown === frame ? "" : ` At t = 0 no noise is left to predict: these are the curves of t = ${shown.index}.`;
   const fit = run.trained ? "" : " The network has learned the exercise's mixture, not this one.";
-  return `Learned − exact, root mean square over p_t: ${number(off)}, where the exact curve has ${number(size)}: <b>${percent(off / size)}</b>.${fit}${when}`;
+  return `Learned − exact, root mean square over p<sub>t</sub>: ${number(off)}, where the exact curve has ${number(size)}: <b>${percent(off / size)}</b>.${fit}${when}`;
 }
 
 // --- controls ----------------------------------------------------------------------------------------------------
 
 // After a layer has changed: the same step, drawn anew.
 function show() {
-  if (player.dataset.figure !== layer.figure.value) {
-    player.dataset.figure = layer.figure.value;
-    plots.forEach(({ div }) => Plotly.Plots.resize(div));
-  }
+  player.dataset.figure = layer.figure.value;
   if (resting) rest(); else refresh();
 }
 
@@ -277,7 +273,7 @@ openPlots(async () => {
   const margin = { l: 52, r: 10, t: 10, b: 50 }, x = { title: { text: "x", standoff: 6 }, range: [-VIEW, VIEW], zeroline: false };
   const opacity = [0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1].map((u) => [u, `rgba(123,92,214,${0.8 * Math.sqrt(u)})`]);
   const still = { type: "heatmap", x: [0, 1], y: setup.axis, z: setup.axis.map(() => [0, 0]), zmin: 0, zmax: 1, zsmooth: "best", showscale: false,
-    colorscale: opacity, hovertemplate: "t = %{x}, x = %{y:.2f}: p_t = %{z:.3f}<extra></extra>" };
+    colorscale: opacity, hovertemplate: "t = %{x}, x = %{y:.2f}: pₜ = %{z:.3f}<extra></extra>" };
   heat = await plot($(".heat"), [still], { xaxis: { title: { text: "step t", standoff: 6 }, range: [100, 0], showgrid: false }, yaxis: { ...x, showgrid: false }, showlegend: false, margin }, paintHeat);
   histogram = await plot($(".histogram"), [], { xaxis: x, yaxis: { title: { text: "density" }, range: [0, 0.5] }, showlegend: false, margin }, paintHistogram);
   curves = await plot($(".curves"), [], { xaxis: x, yaxis: { title: { text: "ε̂" }, range: [-4, 4] }, showlegend: false, margin }, paintCurves);

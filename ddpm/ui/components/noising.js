@@ -38,8 +38,8 @@ function showMoment(header, bytes) {
   $(".share .signal").style.width = `${100 * alphaBar}%`;
   $(".share").setAttribute("aria-label", `${percent(alphaBar)} signal, the rest noise`);
   $(".noise-kind").textContent = uniform ? "uniform, not Gaussian" : "";
-  $(".noise-error").textContent = `off by ${header.errors.noise.toFixed(2)}`;
-  $(".x0-error").textContent = `off by ${header.errors.x0.toFixed(2)}`;
+  $(".noise-error").textContent = `RMS error ${header.errors.noise.toFixed(2)}`;
+  $(".x0-error").textContent = `RMS error ${header.errors.x0.toFixed(2)}`;
   $(".of-histogram").textContent = `Mean ${signed(header.mean)}, variance ${header.variance.toFixed(2)}.`;
   player.dataset.t = t;
   player.dataset.moment = header.job;
@@ -47,8 +47,6 @@ function showMoment(header, bytes) {
   tabulate();
   refresh();
 }
-
-const signed = (value) => value.toFixed(2).replace("-", "−");
 
 // --- the strip ---------------------------------------------------------------------------------------------------
 
@@ -91,7 +89,7 @@ function showMeasured(header, bytes) {
   tabulate();
 }
 
-const plusMinus = (value, error) => `${value.toFixed(4)} ± ${error.toFixed(4)}`;
+const plusMinus = (value, error) => `${signed(value, 4)} ± ${error.toFixed(4)}`;
 
 function tabulate() {
   const rows = $(".numbers tbody");

@@ -4,7 +4,7 @@ const cells = setup.axis.length, cell = setup.axis[1] - setup.axis[0], edge = se
 // The fields, each derived from x̂₀: what is drawn at x, and how its caption writes it.
 const FIELDS = {
   noise: { of: (x, x0, a, s) => -(x - a * x0) / s, formula: "−ε̂ = −(x − α x̂₀) / σ", says: "against the noise that is predicted in x" },
-  score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p_t(x) = −(x − α x̂₀) / σ²", says: "where the density of noised data grows fastest" },
+  score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p<sub>t</sub>(x) = −(x − α x̂₀) / σ²", says: "where the density of noised data grows fastest" },
   pull: { of: (x, x0) => x0 - x, formula: "x̂₀ − x", says: "to the clean point expected behind x" },
   velocity: { of: (x, x0, a, s) => (a / 2) * (x0 * s ** 2 - a * (x - a * x0)), formula: "dx/dλ = ½ α (σ² x̂₀ − α (x − α x̂₀))", says: "the way a particle flows without added noise (η = 0), per unit of log-SNR" },
 };
@@ -235,7 +235,7 @@ function unrest() {
 function worldTraces(frame, colour) {
   const traces = [], shown = fieldsOf(frame);
   const add = (name, lines, paint, width) => traces.push({ ...broken(lines), mode: "lines", name, hoverinfo: "skip", line: { color: paint, width } });
-  if (layer.density.checked) traces.push(cellsTrace(frame.density, setup.axis, colour("density"), frame.peak / 255, "p_t"));
+  if (layer.density.checked) traces.push(cellsTrace(frame.density, setup.axis, colour("density"), frame.peak / 255, "pₜ"));
   if (shown?.difference && layer.of.value === "difference") {
     traces.push(cellsTrace(shown.difference, setup.fieldAxis, colour("difference"), 1, "difference"));
   }
@@ -271,14 +271,14 @@ function arrays() {
 // --- captions ----------------------------------------------------------------------------------------------------
 
 function caption(frame) {
-  const shown = fieldsOf(frame), parts = [];
+  const shown = fieldsOf(frame), parts = run.particles ? [] : ["<b>Press Generate</b> for particles with these settings."];
   if (shown) {
     const { formula, says } = FIELDS[layer.arrows.value], names = { learned: run.run.denoiser === "mine" ? "your network" : "the network", exact: "the exact denoiser" };
     const from = shown.fields.map(([source]) => `<i style="color:var(--${source})">${names[source]}</i>`).join(" and ");
     parts.push(`<b>Arrows</b> ${formula}: ${says}, with x̂₀ from ${from}. The longest stand for ${number(shown.longest)} and more; lengths grow as its square root.${shown.index === frame.index ? "" : ` At t = 0 no noise is left to point at: these are of t = ${shown.index}.`}`);
-    if (shown.difference) parts.push(`<b>Learned − exact</b>: root mean square ${number(shown.rms)} over x from p_t, where the exact arrows have ${number(shown.size)}: <b>${percent(shown.rms / shown.size)}</b>.`);
+    if (shown.difference) parts.push(`<b>Learned − exact</b>: root mean square ${number(shown.rms)} over x from p<sub>t</sub>, where the exact arrows have ${number(shown.size)}: <b>${percent(shown.rms / shown.size)}</b>.${layer.of.value === "difference" ? ` <i style="color:var(--difference)">Red</i>: how long the difference is at each place, up to ${number(shown.difference.reduce((a, b) => Math.max(a, b)))} here, mostly where no data is.` : ""}`);
   }
-  if (layer.density.checked) parts.push(`<b>Density</b> exact p_t; its highest value is ${number(frame.peak)} per unit of area.`);
+  if (layer.density.checked) parts.push(`<b>Density</b> exact p<sub>t</sub>; its highest value is ${number(frame.peak)} per unit of area.`);
   if (layer.contours.value !== "none") parts.push("<b>Contours</b> at 10, 30 and 60 % of the highest density.");
   $(".caption").innerHTML = parts.join(" ");
 }
@@ -306,7 +306,7 @@ function paintQuality(over, toX, toY) {
   over.arc(toX(index), toY(Math.log10(distance)), 4, 0, 6.3);
   over.fill();
   over.fillStyle = theme().ink;
-  over.font = "12px sans-serif";
+  over.font = `${theme().size}px sans-serif`;
   over.textAlign = "right";
   over.fillText(`${distance.toFixed(3)}, fresh data ${frames[0].floor.toFixed(3)}`, toX(qualityRange()[1]) - 8, 26);
 }
@@ -322,10 +322,10 @@ function fillSpace() {
   const still = points(data), axis = { color: ink, gridcolor: "rgba(127,127,127,0.35)", showbackground: false };
   return Plotly.react($(".space"), [
     { type: "scatter3d", mode: "lines", x, y, z, line: { color: colour("particles"), width: 2 }, opacity: 0.6, hoverinfo: "skip" },
-    { type: "scatter3d", mode: "markers", ...still, z: still.x.map(() => 0), marker: { color: colour("learned"), size: 1.6 }, hoverinfo: "skip" },
+    { type: "scatter3d", mode: "markers", ...still, z: still.x.map(() => 0), marker: { color: colour("data"), size: 1.6 }, hoverinfo: "skip" },
   ], { margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 11 }, showlegend: false, uirevision: "space",
-    scene: { xaxis: { ...axis, title: { text: "x₁" } }, yaxis: { ...axis, title: { text: "x₂" } }, zaxis: { ...axis, title: { text: "step t" } },
-      camera: { eye: { x: 1.7, y: 1.5, z: 0.7 } } } }, { responsive: true, displaylogo: false });
+    scene: { xaxis: { ...axis, title: { text: "x₁" } }, yaxis: { ...axis, title: { text: "x₂" } }, zaxis: { ...axis, title: { text: "step t" }, nticks: 5 },
+      camera: { eye: { x: 2.2, y: 1.9, z: 0.9 }, center: { x: 0, y: 0, z: -0.1 } } } }, CONFIG);
 }
 
 // --- controls ----------------------------------------------------------------------------------------------------

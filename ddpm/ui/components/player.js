@@ -5,7 +5,7 @@ const MARKS = ["#3B8BEB", "#E69F00", "#CC79A7"];
 
 let planePlot = null, pixelPlot = null;
 let chosen = [[Math.floor(height / 2), Math.floor(width / 2)], [Math.floor(height / 4), Math.floor(width / 2)], [Math.floor(height / 8), Math.floor(width / 8)]]
-  .map(([row, column]) => ({ sample: 0, row, column }));
+  .map(([row, column], i) => ({ sample: 0, row, column, mark: MARKS[i] })); // the oldest first
 
 function begin() {
   chosen = chosen.map((pixel) => ({ ...pixel, sample: Math.min(pixel.sample, run.labels.length - 1) }));
@@ -84,7 +84,7 @@ function choosePixel(event) {
     row: y % (height + 1), column: x % (width + 1),
   };
   if (pixel.sample >= run.labels.length || pixel.row >= height || pixel.column >= width) return;
-  chosen = [...chosen.slice(1), pixel];
+  chosen = [...chosen.slice(1), { ...pixel, mark: chosen[0].mark }];
   follow(pixel);
   placeRings();
   if (playing) pixelPlot?.draw(); else rest();
@@ -100,7 +100,7 @@ function placeRings() {
       const top = Math.floor(pixel.sample / run.columns) * (height + 1) + pixel.row + 0.5;
       ring.style.left = `${canvas.offsetLeft + (left / canvas.width) * canvas.clientWidth}px`;
       ring.style.top = `${canvas.offsetTop + (top / canvas.height) * canvas.clientHeight}px`;
-      ring.style.borderColor = MARKS[i];
+      ring.style.borderColor = pixel.mark;
     });
   }
 }
@@ -132,12 +132,13 @@ function paintPlane(over, toX, toY) {
 }
 
 function pixelValue(frame, key, pixel) {
-  return frame[key](pixel.sample * size + pixel.row * width + pixel.column);
+  const first = pixel.sample * size + pixel.row * width + pixel.column;
+  return Array.from({ length: channels }, (_, c) => frame[key](first + c * height * width)).reduce((a, b) => a + b) / channels;
 }
 
 function paintPixels(over, toX, toY) {
-  chosen.forEach((pixel, i) => {
-    over.strokeStyle = MARKS[i];
+  chosen.forEach((pixel) => {
+    over.strokeStyle = pixel.mark;
     for (const [key, dash] of [["x", []], ["x0", [2, 3]]]) {
       over.setLineDash(dash);
       over.lineWidth = 2;
@@ -168,9 +169,9 @@ function rest() {
     name: `picture ${i + 1} (${run.names[label]})`, showlegend: false,
     hovertemplate: "t = %{text}<br>%{x:.2f}, %{y:.2f}",
   })));
-  Plotly.addTraces(pixelPlot.div, chosen.flatMap((pixel, i) => ["x", "x0"].map((name) => ({
+  Plotly.addTraces(pixelPlot.div, chosen.flatMap((pixel) => ["x", "x0"].map((name) => ({
     x: steps, y: frames.map((frame) => pixelValue(frame, name, pixel)), mode: "lines", opacity: 0.9,
-    line: { color: MARKS[i], width: 1.5, dash: name === "x" ? "solid" : "dot" },
+    line: { color: pixel.mark, width: 1.5, dash: name === "x" ? "solid" : "dot" },
     name: `picture ${pixel.sample + 1}, row ${pixel.row}, column ${pixel.column}: ${name === "x" ? "x<sub>t</sub>" : "x̂<sub>0</sub>"}`,
     showlegend: name === "x", hovertemplate: "t = %{x}: %{y:.2f}",
   }))));
@@ -180,7 +181,7 @@ openPlots(async () => {
   planePlot = await plot($(".plane"), setup.plane.data, { ...setup.plane.layout, template: {} }, paintPlane);
   pixelPlot = await plot($(".pixels"), [], {
     xaxis: { title: { text: "step t: noise at T, data at 0" }, range: [run ? run.run.steps : 50, 0] },
-    yaxis: { title: { text: "value of the pixel" }, range: [-3.5, 3.5] },
+    yaxis: { title: { text: channels === 1 ? "value of the pixel" : "mean of its three colours" }, range: [-3.5, 3.5] },
     legend: { orientation: "h", y: 1, x: 0, bgcolor: "rgba(127,127,127,0.15)" },
   }, paintPixels);
 });

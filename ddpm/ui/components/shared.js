@@ -45,6 +45,24 @@ function percent(share) {
   return `${(100 * share).toFixed(digits)} %`;
 }
 
+// A number for people: a true minus, none before nothing.
+const signed = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
+
+// --- numbers that are typed ----------------------------------------------------------------------------------------
+
+// Enter counts as leaving the box; what is more than a slider can be is its end, which Gradio would refuse.
+const typedIn = (target) => target.matches?.("input[type=number]") && target.closest(".block")?.querySelector("input[type=range]");
+
+function onTyped(event) {
+  if (!element.isConnected) return ["input", "keydown"].forEach((kind) => document.removeEventListener(kind, onTyped, true));
+  const range = typedIn(event.target);
+  if (!range) return;
+  if (event.type === "keydown" && event.key === "Enter") event.target.blur();
+  if (event.type === "input" && Number(event.target.value) > Number(range.max)) event.target.value = range.max;
+}
+
+["input", "keydown"].forEach((kind) => document.addEventListener(kind, onTyped, true));
+
 // --- plots: Plotly draws axes and what stands still, a canvas over it what moves -------------------------------------
 
 const colours = () => { // after the theme, not once a particle
@@ -54,14 +72,16 @@ const colours = () => { // after the theme, not once a particle
 
 const number = (value) => value.toPrecision(2).replace(/\.?0+$/, (zeros) => (zeros[0] === "." ? "" : zeros)).replace(/e\+?(-?\d+)/, " · 10^$1");
 
+const CONFIG = { responsive: true, displaylogo: false, showSendToCloud: false }; // no chart leaves the page
+
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
 function theme() {
   const style = getComputedStyle(player);
   const ink = style.getPropertyValue("--body-text-color").trim() || "#222";
   const line = style.getPropertyValue("--border-color-primary").trim() || "#ccc";
-  const axis = { color: ink, gridcolor: line, zerolinecolor: line };
-  return { ink, layout: { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", "font.color": ink, "font.size": document.body.classList.contains("lecture") ? 18 : 12,
+  const axis = { color: ink, gridcolor: line, zerolinecolor: line }, lecture = document.body.classList.contains("lecture"), size = lecture ? 18 : 12;
+  return { ink, size, layout: { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", "font.color": ink, "font.size": size, "yaxis.automargin": lecture,
     ...Object.fromEntries(["xaxis", "yaxis"].flatMap((a) => Object.entries(axis).map(([k, v]) => [`${a}.${k}`, v]))) } };
 }
 
@@ -83,7 +103,7 @@ async function loadPlotly() {
 async function plot(div, traces, layout, paintOver) {
   const finger = window.matchMedia("(pointer: coarse)").matches; // which scrolls the page over a plot, too
   const base = { margin: { l: 52, r: 12, t: 12, b: 58 }, dragmode: finger ? false : "pan", modebar: { bgcolor: "rgba(0,0,0,0)" }, font: { size: 12 }, hovermode: "closest", ...layout };
-  await Plotly.newPlot(div, traces, base, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+  await Plotly.newPlot(div, traces, base, { ...CONFIG, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
   div._context._baseUrl = ""; // else Plotly ties its clip paths to the address of now, and they end when it changes
   const { xaxis, yaxis } = div._fullLayout;
   await Plotly.relayout(div, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range], ...theme().layout });
@@ -104,6 +124,8 @@ async function plot(div, traces, layout, paintOver) {
     over.clip();
     if (holds()) paintOver(over, (x) => ax._offset + ax.l2p(x), (y) => ay._offset + ay.l2p(y));
   }
+  const fits = () => div.clientWidth === Math.round(div._fullLayout.width) && div.clientHeight === Math.round(div._fullLayout.height);
+  new ResizeObserver(() => { if (div.clientWidth && !fits()) Plotly.Plots.resize(div); }).observe(div);
   div.on("plotly_afterplot", drawOver);
   div.on("plotly_relayouting", drawOver);
   const one = { div, draw: drawOver, still: traces.length };
