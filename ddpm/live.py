@@ -20,7 +20,7 @@ from ddpm.denoiser import unlabelled
 from ddpm.networks import MLP, MLPConfig
 from ddpm.plane import DRAWN, FIELD, Plane, distances, draw, known, source
 from ddpm.plane import SETTINGS as PLANE_SETTINGS
-from ddpm.process import Denoise, Prediction, loss, noise_from_x0, seeded, v_from_x0
+from ddpm.process import FROM_X0, Denoise, Prediction, loss, seeded
 from ddpm.sampling import as_one, sample
 from ddpm.scaling import AS_IT_IS, SCALINGS, Scaling
 from ddpm.schedule import Cosine, grid
@@ -198,12 +198,12 @@ def held_out_loss(trained: Trained) -> float:
 
 def exact_loss(plane: Plane, scaling: Scaling, prediction: Prediction) -> float:
     """The loss of the exact denoiser on the same data and noise: about what no network comes below."""
-    points, says = held_out(plane, scaling), {"noise": noise_from_x0, "v": v_from_x0, "x0": lambda x, x0, log_snr: x0}
+    points = held_out(plane, scaling)
     exact, _ = known(plane)
     denoise = scaling.inverse.around(exact)
 
     def network(x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
-        return says[prediction](x, denoise(x, log_snr), log_snr)
+        return FROM_X0[prediction](x, denoise(x, log_snr), log_snr)
 
     noise, log_snr = fixed_noise(points, Training().recipe)
     return loss(network, prediction, points, noise, log_snr, torch.zeros(len(points))).mean().item()

@@ -104,6 +104,14 @@ def x0_from(prediction: Prediction) -> Callable[[Tensor, Tensor, Tensor], Tensor
     return _X0_FROM[prediction]
 
 
+FROM_X0: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "noise": noise_from_x0,
+    "x0": lambda x, x0, log_snr: x0,
+    "v": v_from_x0,
+}
+"""By what a network predicts, its answer at x if it takes x0 for the clean value: what ``x0_from`` turns round."""
+
+
 def target(prediction: Prediction, x: Tensor, x0: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
     """What a network that predicts ``prediction`` should answer at x."""
     if prediction == "noise":

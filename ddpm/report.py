@@ -160,8 +160,9 @@ def toy_table(reports: list[dict[str, Any]]) -> str:
     for report in reports:
         cells = {_column(row): _cell(row) for row in report["rows"]}
         lines.append((report["data"], *(cells.get(column, "") for column in columns)))
-    title = "**Toys**, sliced 2-Wasserstein distance to held-out points (in brackets: how many times its floor)\n\n"
-    return title + _markdown(("data", *columns), lines)
+    title = "**Toys**, sliced 2-Wasserstein distance to held-out points"
+    about = "(in brackets: how many times its floor; near 1 and below, the difference is chance)"
+    return f"{title} {about}\n\n" + _markdown(("data", *columns), lines)
 
 
 def _column(row: Row) -> str:

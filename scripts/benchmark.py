@@ -190,8 +190,9 @@ class Streaming(NamedTuple):
     ratio: float
 
 
-def streaming(turns: int, count: int = 4, steps: int = 50) -> Streaming:
-    """What streaming adds to the forwards of ``count`` digits in ``steps`` steps, which take turns with whole runs."""
+def streaming(turns: int) -> Streaming:
+    """What streaming adds to the forwards of four digits in 50 steps, which take turns with whole runs."""
+    count, steps = 4, 50
     network = fast(load_network(ROOT / "checkpoints" / "mnist.safetensors").network)
     given = inputs(network.config, count)
 
@@ -224,10 +225,10 @@ class InThePlane(NamedTuple):
     ratio: float
 
 
-def in_the_plane(data: str, turns: int, count: int = 2000, steps: int = 200) -> InThePlane:
-    """What ``count`` particles on their way to ``data`` cost in ``steps`` steps."""
+def in_the_plane(data: str, turns: int) -> InThePlane:
+    """What 2,000 particles on their way to ``data`` cost in 200 steps."""
     network = fast(load_network(ROOT / "checkpoints" / f"{data}.safetensors").network)
-    plane, x, levels = Plane(data, count=count, steps=steps), torch.randn(count, 2), torch.tensor([-5.0, 0.0, 5.0])
+    plane, x, levels = Plane(data, count=2000, steps=200), torch.randn(2000, 2), torch.tensor([-5.0, 0.0, 5.0])
 
     def each_level(denoise: Denoise) -> None:
         with torch.inference_mode():

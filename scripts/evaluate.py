@@ -193,15 +193,19 @@ BOUNDS = "likelihood.json"
 """The report of the bounds, one row a data set and schedule, in the folder of the checkpoints."""
 
 
-def bound_likelihood(options: argparse.Namespace, rounds: int = 50, each: int = 4) -> None:
+ROUNDS, EACH = 50, 4
+"""Of an estimate of the bound, as ddpm.likelihood.bounds takes them."""
+
+
+def bound_likelihood(options: argparse.Namespace) -> None:
     """Bounds the likelihood of --data's test images at T = 1,000 by the linear and the cosine schedule."""
     path, report = options.folder / f"{options.data}.safetensors", options.folder / BOUNDS
     network = load_generator(path, options.data)
     data = of_images(IMAGES[options.data](options.data_dir, False).images)
     rows = json.loads(report.read_text("utf-8")) if report.is_file() else []
     for schedule in ("linear", "cosine"):
-        work = bounds(data, grid(SCHEDULES[schedule](), 1000), network, options.seed, rounds, each)
-        for found in tqdm(carried_out(work), desc=f"{options.data}, {schedule}", total=rounds):
+        work = bounds(data, grid(SCHEDULES[schedule](), 1000), network, options.seed, ROUNDS, EACH)
+        for found in tqdm(carried_out(work), desc=f"{options.data}, {schedule}", total=ROUNDS):
             total = found.total
         row = {"data": options.data, "steps": 1000, "schedule": schedule, "checkpoint": digest(path)}
         row |= {"evaluations": found.evaluations, "prior": found.prior.value, "matching": found.matching.value}

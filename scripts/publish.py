@@ -52,12 +52,12 @@ class Upload(NamedTuple):
         return {path: len(it) if isinstance(it, bytes) else it.stat().st_size for path, it in self.contents.items()}
 
 
-def space(name: str, models: Sequence[str] = (), root: Path = ROOT) -> Upload:
+def space(name: str, models: Sequence[str] = ()) -> Upload:
     """The files of the app, for the Space ``name``, which links to the repositories ``models``."""
-    paths = sorted(path for pattern in SPACE for path in root.glob(pattern) if path.is_file())
-    known = {path.relative_to(root).as_posix(): path for path in paths}
+    paths = sorted(path for pattern in SPACE for path in ROOT.glob(pattern) if path.is_file())
+    known = {path.relative_to(ROOT).as_posix(): path for path in paths}
     contents: dict[str, Path | bytes] = {path: file for path, file in known.items() if not UNUSED.search(path)}
-    contents["README.md"] = introduced((root / "README.md").read_text("utf-8"), name, models).encode()
+    contents["README.md"] = introduced((ROOT / "README.md").read_text("utf-8"), name, models).encode()
     return Upload(contents, ("ddpm/", "checkpoints/"))
 
 

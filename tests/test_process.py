@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from ddpm import process
 from ddpm.process import (
     DENSITIES,
+    FROM_X0,
     add_noise,
     cosine_density,
     loss,
@@ -64,6 +65,7 @@ def test_the_target_of_each_prediction_leads_back_to_x0(pair, log_snr, predictio
     x0, noise = pair
     x = add_noise(x0, noise, log_snr)
     assert_close(x0_from(prediction)(x, target(prediction, x, x0, noise, log_snr), log_snr), x0)
+    assert_close(x0_from(prediction)(x, FROM_X0[prediction](x, x0, log_snr), log_snr), x0)
 
 
 def test_one_level_a_row_noises_each_row_as_that_level_alone_would(pair):
