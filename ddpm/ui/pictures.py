@@ -66,8 +66,8 @@ and asks again: T times, until no noise is left. No picture is prepared: what yo
         """
 # How a diffusion model paints a picture
 The same process as for the digits, with three colours a pixel and a larger network, trained on 50,000 photographs of
-32 × 32 pixels. Watch how the layout settles first and the details last. The network is a first one that has seen each
-photograph four times only: it knows colours and scenes, but seldom the object.
+32 × 32 pixels. Watch how the layout settles first and the details last. The network has seen each photograph
+fifteen times only: it knows colours and scenes, but the object just half of the time.
 """,
         "Object",
         "Which kind of object the network is asked for.",
