@@ -134,7 +134,7 @@ def test_layers_switch_while_the_run_goes_on_and_stay(page, server):
 def test_the_layers_come_back_from_the_address(page, server):
     open_page(page, f"{server}{QUICK}&show_data=0&show_arrows=none&show_density=1&show_trails=all")
     at_rest(page)
-    assert page.evaluate(NAMES) == ["p_t", "particles"]
+    assert page.evaluate(NAMES) == ["pₜ", "particles"]
     assert page.evaluate(INK, "world") > 0  # the trails of all stay on the canvas
 
 
@@ -142,7 +142,7 @@ def test_the_layers_come_back_from_the_address(page, server):
 def test_the_caption_says_which_formula_the_arrows_are(page, server, arrows):
     open_page(page, f"{server}{QUICK}&show_arrows={arrows}&show_of=both")
     scrub(page, 6)
-    formulas = {"noise": "−ε̂ =", "score": "∇ log p_t(x) =", "pull": "x̂₀ − x:", "velocity": "dx/dλ ="}
+    formulas = {"noise": "−ε̂ =", "score": "∇ log pt(x) =", "pull": "x̂₀ − x:", "velocity": "dx/dλ ="}
     page.locator(".caption", has_text=formulas[arrows]).wait_for()
     share = page.locator(".caption b").last.inner_text()
     assert 0 < float(share.removesuffix(" %")) < 40  # the learned arrows are near the exact ones

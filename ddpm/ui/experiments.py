@@ -56,7 +56,7 @@ PLANE = {
     "DDPM, from the same noise": Experiment(
         Plane(steps=50, count=300, eta=1.0),
         "η = 1 adds new noise at every step: the same starts lead to other ends along jagged paths. The shape is the "
-        "same, because both have the same pₜ.",
+        "same, because pₜ is the same for both.",
         _PATHS,
     ),
     "Too few steps on the checkerboard": Experiment(

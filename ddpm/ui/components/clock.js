@@ -169,7 +169,7 @@ function tell(state, step, level) {
 
 function progress(state) {
   const seconds = !ended || !frames.length ? "" : `, computed in ${frames[frames.length - 1].seconds.toFixed(1)} s`;
-  const all = run.run.steps + 1, some = run.frames < all && !run.run.batches;
+  const all = run.run.steps + 1, some = run.frames < all;
   const states = !some ? "states" : state === "finished" ? `states shown (of ${all} computed)` : "states to show";
   $(".speed").textContent = run.frames === 1 ? (state === "finished" ? "" : state) : `${state}: ${frames.length} of ${run.frames} ${states}${seconds}`;
 }
