@@ -89,9 +89,8 @@ def added(run: Run, step: Step, log_snr_s: Tensor, x_s: Tensor) -> Tensor | None
     if run.sampler in SECOND_ORDER or log_snr_s.isinf():
         return x_s - mean
     std = _std(run, torch.stack([step.log_snr, log_snr_s]), _eta(run)).to(x_s)
-    return (x_s - mean) / std.clamp(
-        min=torch.finfo(std.dtype).tiny
-    )  # of an η that vanishes in float32 nothing is added
+    # Of an η that vanishes in float32 nothing was added.
+    return (x_s - mean) / std.clamp(min=torch.finfo(std.dtype).tiny)
 
 
 def _eta(run: Run) -> float:
