@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import itertools
 import os
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from ddpm.ui import guard
-from ddpm.ui.guard import CLOSED, MOST_BODY_BYTES, MOST_BYTES, SECURITY, UPLOAD, Buckets, Guard, Limits, address
+from ddpm.ui.guard import APART, CLOSED, MOST_BODY_BYTES, MOST_BYTES, SECURITY, UPLOAD, Buckets, Guard, Limits, address
 
 ROOT = Path(__file__).parent.parent
 
@@ -120,6 +121,38 @@ def test_each_piece_of_a_stream_is_passed_on_before_the_next_is_made():
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": None}
     asyncio.run(Guard(endless, Limits())(scope, connected, send))
     assert taken == [(b"0", 1), (b"1", 2), (b"2", 3)]
+
+
+# --- turns ----------------------------------------------------------------------------------------------------------
+
+
+def asked(method, path):
+    return {"type": "http", "method": method, "path": path, "headers": [(b"content-length", b"0")], "client": None}
+
+
+def test_those_who_start_runs_come_in_one_by_one_and_a_page_waits_for_none_of_them():
+    turn, entered = 0, []
+
+    async def count():
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def note(scope, receive, send):
+        entered.append((scope["method"], turn))
+
+    async def come():
+        guarded, counter = Guard(note, Limits()), asyncio.create_task(count())
+        class_ = [guarded(asked("POST", "/gradio_api/queue/join"), None, None) for _ in range(5)]
+        await asyncio.gather(*class_, guarded(asked("GET", "/"), None, None))
+        counter.cancel()
+
+    asyncio.run(come())
+    assert entered[0][0] == "GET"
+    turns = [at for method, at in entered if method == "POST"]
+    assert len(turns) == 5
+    assert all(later - earlier >= APART for earlier, later in itertools.pairwise(turns))
 
 
 # --- closed paths ---------------------------------------------------------------------------------------------------
