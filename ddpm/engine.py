@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from ddpm.algorithm import Lines, added, lines
-from ddpm.process import Network, noise_from_x0
+from ddpm.process import Network
 from ddpm.run import Run, begin, shown
 from ddpm.sampling import Step
-from ddpm.schedule import alpha_bar, grid
+from ddpm.schedule import grid
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +66,13 @@ class Question:
     """What a job has asked, and what is there of the answer: batches take its rows in turn and bring theirs back."""
 
     def __init__(self, forward: Forward):
-        self.forward, self.answer = forward, torch.empty_like(forward.x)
+        self.forward, self.answer = forward, None
         self.left = self.missing = len(forward.x)
         """Rows that no batch has taken yet, and rows whose answer is not there yet."""
 
     def take(self, count: int) -> slice:
         """The next ``count`` rows, for a batch."""
-        first = len(self.answer) - self.left
+        first = len(self.forward.x) - self.left
         self.left -= count
         return slice(first, first + count)
 
@@ -82,7 +82,11 @@ class Question:
 
     def put(self, rows: slice, answer: Tensor) -> None:
         """Keeps the network's answer for ``rows``."""
-        self.answer[rows] = answer
+        if len(answer) == len(self.forward.x):
+            self.answer = answer
+        else:
+            self.answer = torch.empty_like(self.forward.x) if self.answer is None else self.answer
+            self.answer[rows] = answer
         self.missing -= len(answer)
 
 
@@ -99,41 +103,53 @@ class Job:
         self.place: int | None = None
         self.served = 0
         """Rows computed for it: the engine serves those first who have had fewest."""
-        self._given = self._taken = 0
-        self._loop, self._frames, self._wake = asyncio.get_running_loop(), asyncio.Queue(), wake
-        self._wanted, self._over, self._gathered = 0, False, asyncio.Event()
+        self._frames: deque[Any] = deque()
+        self._loop, self._wake, self._wanted, self._gathered = (
+            asyncio.get_running_loop(),
+            wake,
+            MOST_UNREAD,
+            asyncio.Event(),
+        )
+        self._over = False
 
     async def next(self) -> Any | None:
         """The next frame, or None after the last. Raises RuntimeError if the computation failed."""
-        frame = await self._frames.get()
-        self._taken += 1
-        self._wake()
+        await self._until(1)
+        frame = self._frames.popleft()
+        if len(self._frames) == MOST_UNREAD - 1:
+            self._wake()  # it had paused
         if isinstance(frame, Exception):
             raise RuntimeError("The computation of this run failed.") from frame
         return frame
 
     async def gather(self, seconds: float, count: int = ENOUGH) -> None:
         """Lets frames gather for so long, or until ``count`` of them or the last are there."""
-        self._wanted = count
-        if self._over or self._frames.qsize() >= count:
-            return
-        self._gathered.clear()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._gathered.wait(), seconds)
+            await asyncio.wait_for(self._until(count), seconds)
+
+    async def _until(self, count: int) -> None:
+        """Returns once ``count`` frames or the last are there; the engine rouses the event loop for that alone."""
+        self._wanted = count
+        try:
+            while not self._enough():
+                self._gathered.clear()
+                if not self._enough():  # nor have they come since, when it was still set
+                    await self._gathered.wait()
+        finally:
+            self._wanted = MOST_UNREAD
+
+    def _enough(self) -> bool:
+        return self._over or len(self._frames) >= self._wanted
 
     def put(self, frame: Any | Exception | None) -> None:
         """Called by the engine's thread; a loop that has closed has nobody left to tell, so the job ends."""
-        self._given += 1
-        try:
-            self._loop.call_soon_threadsafe(self._arrive, frame)
-        except RuntimeError:
-            self.stopped.set()
-
-    def _arrive(self, frame: Any | Exception | None) -> None:
-        self._frames.put_nowait(frame)
+        self._frames.append(frame)
         self._over = self._over or frame is None
-        if self._over or self._frames.qsize() >= self._wanted:
-            self._gathered.set()
+        if self._enough():
+            try:
+                self._loop.call_soon_threadsafe(self._gathered.set)
+            except RuntimeError:
+                self.stopped.set()
 
     def end(self) -> None:
         """Frees what the work holds and ends the stream."""
@@ -144,12 +160,12 @@ class Job:
     @property
     def unread(self) -> bool:
         """Whether ``next`` has something to give at once."""
-        return not self._frames.empty()
+        return bool(self._frames)
 
     @property
     def ready(self) -> bool:
         """Whether it can go on: what it asked is answered, and its owner keeps up with its frames."""
-        return not (self.asked and self.asked.missing) and self._given - self._taken < MOST_UNREAD
+        return not (self.asked and self.asked.missing) and len(self._frames) < MOST_UNREAD
 
 
 class Part(NamedTuple):
@@ -364,14 +380,14 @@ def frames(run: Run, network: Network) -> Work:
             step = Step(*query, x0)
         query = path.send(x0)
         if query.index is not None and step.index in worth_showing:
-            noise = noise_from_x0(step.x, step.x0, step.log_snr)
-            rest = added(run, step, query.log_snr, query.x)
-            yield _frame(step, noise, numbers[run.steps - step.index], rest, begun)
+            now = numbers[run.steps - step.index]
+            noise = (step.x - now.root * step.x0) / now.sigma
+            yield _frame(step, noise, now, added(run, step, query.log_snr, query.x), begun)
     yield _frame(Step(*query, query.x), torch.zeros_like(query.x), None, None, begun)
 
 
 def _frame(step: Step, noise: Tensor, numbers: Lines | None, rest: Tensor | None, begun: float) -> Frame:
     pictures = [value.contiguous().numpy() for value in (step.x, step.x0, noise)]
     rest = None if rest is None else rest.contiguous().numpy()
-    level = float(step.log_snr), float(alpha_bar(step.log_snr))
+    level = float(step.log_snr), numbers.alpha_bar if numbers else 1.0
     return Frame(step.index, *level, *pictures, numbers, rest, time.monotonic() - begun)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,9 +31,25 @@ def like(coefficient: Tensor, x: Tensor) -> Tensor:
     return coefficient.reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim)).to(x)
 
 
+def factors(log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor] | tuple[float, float]:
+    """α and σ at log_snr (B,) or (), as what multiplies x of shape (B, *D): numbers at one level for all rows."""
+    if log_snr.ndim == 0:
+        return _factors(log_snr.item())
+    return like(alpha(log_snr), x), like(sigma(log_snr), x)
+
+
+@lru_cache(
+    maxsize=10_000
+)  # small pictures are multiplied faster than these are worked out, and runs share their levels
+def _factors(log_snr: float) -> tuple[float, float]:
+    level = torch.tensor(log_snr, dtype=torch.float64)
+    return alpha(level).item(), sigma(level).item()
+
+
 def add_noise(x0: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
     """x_t = α x0 + σ ε (Ho et al. 2020, eq. 4)."""
-    return like(alpha(log_snr), x0) * x0 + like(sigma(log_snr), x0) * noise
+    a, s = factors(log_snr, x0)
+    return a * x0 + s * noise
 
 
 def transition(x: Tensor, noise: Tensor, log_snr_s: Tensor, log_snr_t: Tensor) -> Tensor:
@@ -43,27 +60,32 @@ def transition(x: Tensor, noise: Tensor, log_snr_s: Tensor, log_snr_t: Tensor) -
 
 def noise_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
     """ε = (x − α x0) / σ."""
-    return (x - like(alpha(log_snr), x) * x0) / like(sigma(log_snr), x)
+    a, s = factors(log_snr, x)
+    return (x - a * x0) / s
 
 
 def x0_from_noise(x: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
     """x0 = (x − σ ε) / α (Ho et al. 2020, eq. 15)."""
-    return (x - like(sigma(log_snr), x) * noise) / like(alpha(log_snr), x)
+    a, s = factors(log_snr, x)
+    return (x - s * noise) / a
 
 
 def v_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
     """v = α ε − σ x0 = (α x − x0) / σ (Salimans & Ho 2022, section 4)."""
-    return (like(alpha(log_snr), x) * x - x0) / like(sigma(log_snr), x)
+    a, s = factors(log_snr, x)
+    return (a * x - x0) / s
 
 
 def x0_from_v(x: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
     """x0 = α x − σ v (Salimans & Ho 2022, section 4)."""
-    return like(alpha(log_snr), x) * x - like(sigma(log_snr), x) * v
+    a, s = factors(log_snr, x)
+    return a * x - s * v
 
 
 def score_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
     """∇ log p_t(x) = −ε / σ (Song et al. 2021; Tweedie's formula)."""
-    return -noise_from_x0(x, x0, log_snr) / like(sigma(log_snr), x)
+    _, s = factors(log_snr, x)
+    return -noise_from_x0(x, x0, log_snr) / s
 
 
 class Coefficients(NamedTuple):
@@ -121,7 +143,8 @@ def target(prediction: Prediction, x: Tensor, x0: Tensor, noise: Tensor, log_snr
 
 def v_from_x0_and_noise(x0: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
     """v = α ε − σ x0, without the division that loses digits where σ is small."""
-    return like(alpha(log_snr), x0) * noise - like(sigma(log_snr), x0) * x0
+    a, s = factors(log_snr, x0)
+    return a * noise - s * x0
 
 
 def cosine_density(u: Tensor) -> Tensor:

@@ -8,7 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm.process import Denoise, add_noise, like, noise_from_x0, posterior, seeded, transition, x0_from_noise
+from ddpm.process import (
+    Coefficients,
+    Denoise,
+    add_noise,
+    coefficients,
+    noise_from_x0,
+    seeded,
+    transition,
+    x0_from_noise,
+)
 from ddpm.schedule import betas
 
 
@@ -58,10 +67,11 @@ def ddim(grid: Tensor, noise: Tensor, eta: float, own: list[torch.Generator] | N
     if eta > 0 and len(grid) > 2 and own is None:
         raise ValueError(f"η is {eta}; above 0 the sampler draws noise and needs one generator a row.")
     x, steps = noise, len(grid) - 1
-    for k in range(steps):
+    for k, (on_x, on_x0, std) in enumerate(_numbers(grid, eta)):
         x0 = yield Query(steps - k, grid[k], x)
-        mean, std = posterior(x, x0, grid[k], grid[k + 1], eta)
-        x = mean + std * normal(tuple(x.shape[1:]), own).to(x) if eta > 0 and k < steps - 1 else mean
+        x = on_x * x + on_x0 * x0
+        if eta > 0 and k < steps - 1:
+            x = x + std * normal(tuple(x.shape[1:]), own).to(x)
     yield Query(0, grid[-1], x)
 
 
@@ -70,12 +80,12 @@ def ancestral(grid: Tensor, noise: Tensor, own: list[torch.Generator]) -> Path:
 
     The other choice of Ho et al. 2020, section 3.2: right for data that is N(0, 1) itself; the mean is eq. 7 as ever.
     """
-    x, steps, variance = noise, len(grid) - 1, betas(grid)
-    for k in range(steps):
+    x, steps, std = noise, len(grid) - 1, betas(grid).sqrt().tolist()
+    for k, (on_x, on_x0, _) in enumerate(_numbers(grid, eta=1)):
         x0 = yield Query(steps - k, grid[k], x)
-        x, _ = posterior(x, x0, grid[k], grid[k + 1])
+        x = on_x * x + on_x0 * x0
         if k < steps - 1:
-            x = x + like(variance[k].sqrt(), x) * normal(tuple(x.shape[1:]), own).to(x)
+            x = x + std[k] * normal(tuple(x.shape[1:]), own).to(x)
     yield Query(0, grid[-1], x)
 
 
@@ -86,13 +96,13 @@ def dpm_solver(grid: Tensor, noise: Tensor) -> Path:
     step has only one, and the last, to λ = +∞, has no middle: both are DDIM's.
     """
     x, steps, before = noise, len(grid) - 1, None
-    for k in range(steps):
+    for k, (on_x, on_x0, _) in enumerate(_numbers(grid, eta=0)):
         x0 = yield Query(steps - k, grid[k], x)
         ahead = x0
         if before is not None and grid[k + 1].isfinite():
             ratio = (grid[k + 1] - grid[k]) / (grid[k] - grid[k - 1])
-            ahead = x0 + like(ratio / 2, x) * (x0 - before)
-        x, _ = posterior(x, ahead, grid[k], grid[k + 1], eta=0)
+            ahead = x0 + ratio.item() / 2 * (x0 - before)
+        x = on_x * x + on_x0 * ahead
         before = x0
     yield Query(0, grid[-1], x)
 
@@ -103,16 +113,21 @@ def heun(grid: Tensor, noise: Tensor) -> Path:
     DDIM is Euler's method for d(x / α) / d(σ / α) = ε̂; this takes the mean of ε̂ at both ends of the step.
     """
     x, steps = noise, len(grid) - 1
-    for k in range(steps):
+    for k, (on_x, on_x0, _) in enumerate(_numbers(grid, eta=0)):
         t, s = grid[k], grid[k + 1]
         x0 = yield Query(steps - k, t, x)
-        there, _ = posterior(x, x0, t, s, eta=0)
+        there = on_x * x + on_x0 * x0
         if s.isfinite():
             x0_there = yield Query(None, s, there)
             slope = (noise_from_x0(x, x0, t) + noise_from_x0(there, x0_there, s)) / 2
-            there, _ = posterior(x, x0_from_noise(x, slope, t), t, s, eta=0)
+            there = on_x * x + on_x0 * x0_from_noise(x, slope, t)
         x = there
     yield Query(0, grid[-1], x)
+
+
+def _numbers(grid: Tensor, eta: float) -> list[Coefficients]:
+    """Of each step along ``grid`` (T + 1,) what ``posterior`` multiplies with, as numbers: worked out once for all steps."""
+    return [Coefficients(*step) for step in torch.stack(coefficients(grid[:-1], grid[1:], eta), 1).tolist()]
 
 
 SAMPLERS: dict[str, Callable[[Tensor, Tensor, float, list[torch.Generator]], Path]] = {

@@ -116,6 +116,20 @@ def test_who_waits_for_frames_to_gather_does_not_outwait_the_last():
     assert [frame.index for frame in asyncio.run(wait())] == [5, 4, 3, 2, 1, 0]
 
 
+def test_the_event_loop_is_roused_only_for_what_is_waited_for():
+    async def wait():
+        loop, roused = asyncio.get_running_loop(), []
+        really = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *call: (roused.append(call), really(*call))
+        job = submit(Engine(), Gate(), Run(steps=9, count=1))
+        await asyncio.wait_for(job.gather(2 * PATIENCE, 9), PATIENCE)
+        return len(roused), await frames_of(job)
+
+    times, found = asyncio.run(wait())
+    assert len(found) == 10
+    assert times <= 4  # for the nine frames, perhaps for the tenth, and for the end
+
+
 @pytest.mark.parametrize("count", [1, ENOUGH])
 def test_who_waits_for_a_number_of_frames_has_them_before_the_last(count):
     async def wait():
