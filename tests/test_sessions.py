@@ -1,16 +1,28 @@
 """The sessions that Gradio keeps of visitors begin with little, and one knows nothing of another."""
 
+import asyncio
+
 import gradio as gr
 import pytest
-from gradio import state_holder
+from gradio import queueing, state_holder
+from gradio_client import Client
 
 from ddpm.ui import sessions
 
+PATIENCE = 20
+"""Seconds until a test that waits in vain fails."""
+
+
+@pytest.fixture(autouse=True)
+def others_keep_theirs(monkeypatch):
+    """What ``lighten`` sets for all of Gradio lasts for one test."""
+    monkeypatch.setattr(state_holder, "SessionState", state_holder.SessionState)
+    monkeypatch.setattr(queueing, "asyncio", asyncio)
+
 
 @pytest.fixture
-def holder(monkeypatch):
+def holder():
     """What keeps the sessions of an app of two components, one of which holds a visitor's own state."""
-    monkeypatch.setattr(state_holder, "SessionState", state_holder.SessionState)
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.Textbox("a text")
         gr.State([])
@@ -36,10 +48,68 @@ def test_a_session_begins_without_a_description_of_the_components(holder):
     assert session.blocks_config.fns == holder.blocks.fns
 
 
-def test_what_a_session_is_told_stays_its_own(holder):
+def test_what_a_session_is_told_stays_its_own_and_no_description_of_it_is_made(holder):
     text, state = (block._id for block in holder.blocks.blocks.values() if isinstance(block, (gr.Textbox, gr.State)))
     holder["a"]._update_value_in_config(text, "mine")
     holder["a"][state].append(1)
-    holder["b"]._update_value_in_config(text, "yours")
-    assert [component["props"]["value"] for component in holder["a"].components] == ["mine"]
+    assert list(holder["a"].components) == []
     assert (holder["a"][state], holder["b"][state]) == ([1], [])
+
+
+# --- the queue ------------------------------------------------------------------------------------------------------
+
+
+def test_a_queue_that_rests_wakes_when_something_has_happened():
+    async def rest():
+        shim = sessions.Asyncio()
+        ended = asyncio.create_task(shim.sleep(2 * PATIENCE))
+        await asyncio.sleep(0)
+        assert not ended.done()
+        assert await shim.telling(asyncio.sleep)(0, "the result") == "the result"
+        await asyncio.wait_for(ended, PATIENCE)
+
+    asyncio.run(rest())
+
+
+def test_work_that_fails_has_happened_too():
+    async def fail():
+        raise ArithmeticError
+
+    async def rest():
+        shim = sessions.Asyncio()
+        ended = asyncio.create_task(shim.sleep(2 * PATIENCE))
+        await asyncio.sleep(0)
+        with pytest.raises(ArithmeticError):
+            await shim.telling(fail)()
+        await asyncio.wait_for(ended, PATIENCE)
+
+    asyncio.run(rest())
+
+
+def test_what_happened_before_a_rest_does_not_cut_it_short():
+    async def rest():
+        shim = sessions.Asyncio()
+        await shim.telling(asyncio.sleep)(0)
+        ended = asyncio.create_task(shim.sleep(2 * PATIENCE))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not ended.done()
+        ended.cancel()
+
+    asyncio.run(rest())
+
+
+def test_many_events_of_one_handler_follow_each_other_without_a_rest_and_leave_no_table(monkeypatch):
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        gr.Button().click(lambda: None, api_name="one_at_a_time")
+    sessions.lighten(blocks.queue())
+    monkeypatch.setattr(blocks._queue, "sleep_when_free", 2 * PATIENCE)
+    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        jobs = [Client(url, verbose=False).submit(api_name="/one_at_a_time") for _ in range(3)]
+        for job in jobs:
+            job.result(timeout=PATIENCE)
+        assert blocks._queue.cached_event_analytics_summary == {"functions": {}}
+        assert len(blocks._queue.event_analytics) <= 1
+    finally:
+        blocks.close()

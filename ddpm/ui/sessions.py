@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import gradio as gr
-from gradio import state_holder
+from gradio import queueing, state_holder
 from gradio.utils import LRUCache
+
+T = TypeVar("T")
 
 MOST_WAITING = 2000
 """Visitors of whose events it is known that they are under way: as many as Gradio keeps messages for."""
@@ -22,13 +29,47 @@ class Session(state_holder.SessionState):
     def __init__(self, blocks: gr.Blocks):
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))
 
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        """Nothing: this, too, is the description that nobody reads."""
+
+
+class Asyncio:
+    """``asyncio`` for the module of Gradio's queue, whose ``sleep`` ends early when something has ``happened``."""
+
+    def __init__(self) -> None:
+        self.happened = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        self.happened.clear()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.happened.wait(), seconds)
+
+    def telling(self, work: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        """``work``, whose end is something that happens."""
+
+        async def told(*args: Any, **kwargs: Any) -> T:
+            try:
+                return await work(*args, **kwargs)
+            finally:
+                self.happened.set()
+
+        return told
+
 
 def lighten(page: gr.Blocks) -> None:
-    """Has Gradio make such sessions from now on, and bounds what the queue of ``page`` keeps.
+    """Has Gradio make such sessions from now on, bounds what the queue of ``page`` keeps, and lets it rest.
 
-    Gradio 6.31 keeps half a kilobyte for every visitor and every program's call until the server ends, and looks for work
-    in its queue a thousand times a second.
+    Gradio 6.31 keeps half a kilobyte for every visitor and every program's call until the server ends, looks for work in
+    its queue a thousand times a second, and after every event makes a table of the last 10,000 for a page that this app
+    does not have. Now it looks when an event has come or ended, and makes no table.
     """
     state_holder.SessionState = Session
-    page._queue.pending_event_ids_session = LRUCache(MOST_WAITING)
-    page._queue.sleep_when_free = 0.005
+    queue, queueing.asyncio = page._queue, Asyncio()
+    queue.pending_event_ids_session = LRUCache(MOST_WAITING)
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = 1.0  # at most
+    queue.ANALYTICS_MAX_EVENTS, queue.ANAYLTICS_CACHE_FREQUENCY = 1, math.inf
+    queue.push = queueing.asyncio.telling(queue.push)
+    queue.process_events = queueing.asyncio.telling(queue.process_events)
