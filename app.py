@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import gc
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -198,7 +198,7 @@ def main() -> None:
         show_error=False,
         prevent_thread_lock=True,
     )
-    import_module("torch._dynamo")  # the first optimizer does, for seconds: better now than in somebody's training
+    gc.freeze()  # else all that has been made so far is searched for garbage now and then, and everybody waits
     page.block_thread()
 
 

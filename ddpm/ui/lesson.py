@@ -24,7 +24,11 @@ from ddpm.ui.experiments import Experiment
 
 log = logging.getLogger(__name__)
 
+RAW = {"preprocess": False, "postprocess": False}
+"""Of events whose values need no work: Gradio hands each to a thread of its own first, the settings and every message."""
+
 STREAMING = {
+    **RAW,
     "show_progress": "hidden",
     "trigger_mode": "multiple",
     "concurrency_limit": None,  # the engine has a queue of its own, which tells visitors their place
@@ -158,7 +162,7 @@ def open_with_link(
                 yield message
 
     page = gr.context.Context.root_block
-    page.load(settings_of_link, None, inputs, **FOLLOWING)
+    page.load(settings_of_link, None, inputs, **FOLLOWING, **RAW)
     page.load(open_link, None, outputs=screen, **STREAMING, api_visibility="private")
 
 
@@ -413,7 +417,7 @@ def endpoint(
         return await answer(given(list(controls), values), request)
 
     handler.__name__, handler.__doc__ = api_name, _docstring(answer.__doc__, controls, allowed)
-    _offer(_signed(handler, controls), api_name, controls, list(outputs))
+    _offer(_signed(handler, controls), api_name, controls, list(outputs), preprocess=False)
 
 
 def streamed(
@@ -430,7 +434,7 @@ def streamed(
 
     handler = taking(controls, messages)
     documented(handler, api_name, controls, allowed)
-    _offer(handler, api_name, controls, screen)
+    _offer(handler, api_name, controls, screen, **RAW)
 
 
 def pictures_and_run() -> list[gr.components.Component]:
@@ -450,6 +454,7 @@ def _offer(
     api_name: str,
     controls: Mapping[str, gr.components.Component],
     outputs: gr.components.Component | list[gr.components.Component],
+    **options: Any,
 ) -> None:
     """Adds the endpoint ``handler``, which takes the values of ``controls`` and the request."""
     gr.Button(visible=False).click(
@@ -460,6 +465,7 @@ def _offer(
         concurrency_limit=None,
         concurrency_id=STREAMING["concurrency_id"],
         api_name=api_name,
+        **options,
     )
 
 

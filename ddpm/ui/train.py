@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,11 @@ _NOISE = (
 _numbers = itertools.count()
 
 
+async def _prepare() -> None:
+    """Imports what torch's first optimizer does, for seconds: here nobody waits but who has come to train."""
+    await asyncio.to_thread(import_module, "torch._dynamo")
+
+
 def visitor(request: gr.Request) -> str:
     """The secret name that the visitor's browser has chosen, on the page where it is needed first; or that of the page."""
     name = request.cookies.get(COOKIE, "")
@@ -112,6 +118,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
                 yield _SPENT
 
         try:
+            await _prepare()
             opening = await asyncio.to_thread(_opening, training, notes, goes_on)
             async with aclosing(stream(engine, job(), _owner(visit), opening, _pack(visit.budget))) as messages:
                 async for message in messages:
@@ -141,6 +148,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
         training, notes = Training.from_query(query)
         visit, ticket = visits.of(visitor(request)), visits.turns.enter()
         try:
+            await _prepare()
             end = await last(engine, _in_turn(visits, ticket, visit.train(training)))
         finally:
             visits.turns.leave(ticket)
@@ -180,6 +188,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
         def job() -> Iterator[Frame | None]:
             yield from look(Apprentice(training).trained(), training.shown_steps)
 
+        await _prepare()
         opening = await asyncio.to_thread(_opening, training, notes, frames=1)
         async with aclosing(stream(engine, job(), owner, opening, _pack(Budget()))) as messages:
             async for message in messages:
@@ -251,7 +260,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
     further.click(go_on, None, **streaming, api_visibility="private")
     halt.click(stop, None, None, **QUIET)
     take.click(download, None, **streaming, api_visibility="private")  # queued: others cannot show a warning
-    bring.upload(load, bring, **streaming, api_visibility="private")
+    bring.upload(load, bring, **{**streaming, "preprocess": True}, api_visibility="private")
     changes = [control.change for control in inputs]
     gr.on(changes, None, inputs, None, js=write_address(_NAMES), **FOLLOWING)
     show_for(controls["data"], {drawer: [DRAWN]})
