@@ -232,6 +232,7 @@ def test_the_trajectories_stand_in_space(page, server):
     page.get_by_role("button", name="Show them in 3D").click()
     page.wait_for_function("document.querySelector('.space').data?.length === 2")
     assert page.evaluate(TRACES, "space") == 2
+    assert page.evaluate("document.querySelector('.space')._fullLayout.scene.zaxis.tickvals") == [0, 3, 6, 9, 12]
 
 
 def test_the_run_can_be_taken_along_as_json(page, server):

@@ -319,13 +319,14 @@ function fillSpace() {
     for (const frame of frames) { x.push(at(frame.x, 2 * i)); y.push(at(frame.x, 2 * i + 1)); z.push(frame.index); }
     [x, y, z].forEach((values) => values.push(null));
   }
+  const quarters = [0, 1, 2, 3, 4].map((part) => Math.round(part * run.run.steps / 4)); // WebGL labels none of its own choice
   const still = points(data), axis = { color: ink, gridcolor: "rgba(127,127,127,0.35)", showbackground: false };
   return Plotly.react($(".space"), [
     { type: "scatter3d", mode: "lines", x, y, z, line: { color: colour("particles"), width: 2 }, opacity: 0.6, hoverinfo: "skip" },
     { type: "scatter3d", mode: "markers", ...still, z: still.x.map(() => 0), marker: { color: colour("data"), size: 1.6 }, hoverinfo: "skip" },
   ], { margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 11 }, showlegend: false, uirevision: "space",
-    scene: { xaxis: { ...axis, title: { text: "x₁" } }, yaxis: { ...axis, title: { text: "x₂" } }, zaxis: { ...axis, title: { text: "step t" }, nticks: 5 },
-      camera: { eye: { x: 2.2, y: 1.9, z: 0.9 }, center: { x: 0, y: 0, z: -0.1 } } } }, CONFIG);
+    scene: { xaxis: { ...axis, title: { text: "x₁" } }, yaxis: { ...axis, title: { text: "x₂" } }, zaxis: { ...axis, title: { text: "step t" }, tickvals: quarters },
+      camera: { eye: { x: 2.7, y: 2.1, z: 1 }, center: { x: 0, y: -0.1, z: -0.1 } } } }, CONFIG);
 }
 
 // --- controls ----------------------------------------------------------------------------------------------------
