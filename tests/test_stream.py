@@ -8,7 +8,7 @@ from itertools import chain
 
 import pytest
 
-from ddpm.engine import ENOUGH, Engine
+from ddpm.engine import ENOUGH, MOST_UNREAD, Engine
 from ddpm.ui import lesson
 
 PATIENCE = 20
@@ -69,6 +69,19 @@ def test_frames_that_come_fast_share_messages():
         return await rest_of(told(Engine(), counting(20 * ENOUGH)))
 
     assert len(asyncio.run(listen())) <= 40
+
+
+def test_frames_that_come_faster_than_they_are_written_do_not_keep_the_event_loop():
+    def packed(frame, number):
+        time.sleep(0.001)
+        return f"frame {frame}|"
+
+    async def listen():
+        return await rest_of(lesson.stream(Engine(), counting(300), "anybody", lambda number: START, packed))
+
+    messages = asyncio.run(listen())
+    assert [*chain(*messages)] == ["start", *(f"frame {number}" for number in range(300)), "end"]
+    assert max(map(len, messages)) <= MOST_UNREAD + 2
 
 
 def test_neither_the_first_frame_nor_the_last_is_kept_waiting(endless_pace):

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from ddpm.engine import Engine, Place
+from ddpm.engine import MOST_UNREAD, Engine, Place
 from ddpm.program import program
 from ddpm.schedule import SCHEDULES, Schedule, alpha_bar, grid
 from ddpm.settings import TABLE, Scheduled, Setting, Settings, parameters
@@ -518,7 +518,8 @@ async def stream(
 ) -> AsyncIterator[str]:
     """The messages of one job: ``start`` of its number, each frame as ``pack`` of it and the number writes it, the end.
 
-    Lines of one string are messages that came together; neither the first frame nor the last is kept waiting.
+    Lines of one string are messages that came together; neither the first frame nor the last is kept waiting. However
+    fast the frames come, a string holds but so many that others on the event loop are not kept waiting either.
     """
     number, ended, begun = next(_jobs), None, False
     job = engine.submit(steps, owner)
@@ -527,7 +528,7 @@ async def stream(
         await job.gather(PACE, 1)
         while ended is None:
             try:
-                while ended is None and (not lines or job.unread):
+                while ended is None and (not lines or job.unread and len(lines) <= MOST_UNREAD):
                     if (shown := await job.next()) is None:
                         ended = end(number)
                     elif isinstance(shown, Place):
