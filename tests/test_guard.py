@@ -155,6 +155,22 @@ def test_those_who_start_runs_come_in_one_by_one_and_a_page_waits_for_none_of_th
     assert all(later - earlier >= APART for earlier, later in itertools.pairwise(turns))
 
 
+def test_whoever_has_stood_at_the_door_for_long_comes_in_anyway(monkeypatch):
+    monkeypatch.setattr(guard, "LONGEST_TURN", 0.01)
+    entered = []
+
+    async def note(scope, receive, send):
+        entered.append(scope["path"])
+
+    async def come():
+        guarded = Guard(note, Limits())
+        async with guarded._door:
+            await guarded(asked("POST", "/gradio_api/queue/join"), None, None)
+
+    asyncio.run(come())
+    assert entered == ["/gradio_api/queue/join"]
+
+
 # --- closed paths ---------------------------------------------------------------------------------------------------
 
 

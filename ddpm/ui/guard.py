@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -66,12 +67,15 @@ CLOSED = (
 MOVIE, UPLOAD = "/movie/", f"{API}/upload"
 
 LIMITED = (MOVIE, UPLOAD, *(f"{API}/{name}" for name in ("queue/join", "call/", "mcp")))
-"""How the paths begin on which a POST starts a run or brings a file, and counts against its address's rate."""
+"""How the paths begin on which a POST brings an event, a program's call or a file, and counts against its address's rate."""
 
 APART = 8
-"""Turns of the event loop from one such POST to the next. Were a class let in at once, every turn would do a part of the
+"""Turns of the event loop from one such POST to the next. Were the events of a class let in at once, every turn would do a part of the
 work for each of them, and a page that is asked for meanwhile, which takes some ten turns, would wait for a quarter second.
 """
+
+LONGEST_TURN = 1.0
+"""Seconds after which it comes in anyway, however many stand before it."""
 
 MOST_FILE_BYTES = 16 * 2**20
 """Of one file that a visitor brings; a lesson may allow less."""
@@ -184,11 +188,15 @@ class Guard:
                 await _refuse(500, "The server has an error; please try again.")(scope, receive, secured)
 
     async def _take_turn(self, scope: Scope) -> None:
-        """Lets those who start runs in one by one; whoever is slow to send a body holds up nobody."""
+        """Lets such POSTs in one by one; whoever is slow to send a body holds up nobody."""
         if scope["method"] == "POST" and _path(scope).startswith(LIMITED):
-            async with self._door:
-                for _ in range(APART):
-                    await asyncio.sleep(0)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._turn(), LONGEST_TURN)
+
+    async def _turn(self) -> None:
+        async with self._door:
+            for _ in range(APART):
+                await asyncio.sleep(0)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         path = _path(scope)
