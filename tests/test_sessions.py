@@ -1,6 +1,8 @@
 """The sessions that Gradio keeps of visitors begin with little, and one knows nothing of another."""
 
 import asyncio
+import threading
+import time
 
 import gradio as gr
 import pytest
@@ -59,25 +61,31 @@ def test_what_a_session_is_told_stays_its_own_and_no_description_of_it_is_made(h
 # --- the queue ------------------------------------------------------------------------------------------------------
 
 
-def test_a_queue_that_rests_wakes_when_something_has_happened():
+@pytest.fixture
+def long_rest(monkeypatch):
+    """Whoever waits for a rest to be over waits in vain."""
+    monkeypatch.setattr(sessions, "REST", 2 * PATIENCE)
+
+
+def test_a_queue_that_rests_wakes_when_something_has_happened(long_rest):
     async def rest():
         shim = sessions.Asyncio()
-        ended = asyncio.create_task(shim.sleep(2 * PATIENCE))
+        ended = [asyncio.create_task(shim.sleep(sessions.REST)) for _ in range(2)]
         await asyncio.sleep(0)
-        assert not ended.done()
+        assert not any(task.done() for task in ended)
         assert await shim.telling(asyncio.sleep)(0, "the result") == "the result"
-        await asyncio.wait_for(ended, PATIENCE)
+        await asyncio.wait_for(asyncio.gather(*ended), PATIENCE)
 
     asyncio.run(rest())
 
 
-def test_work_that_fails_has_happened_too():
+def test_work_that_fails_has_happened_too(long_rest):
     async def fail():
         raise ArithmeticError
 
     async def rest():
         shim = sessions.Asyncio()
-        ended = asyncio.create_task(shim.sleep(2 * PATIENCE))
+        ended = asyncio.create_task(shim.sleep(sessions.REST))
         await asyncio.sleep(0)
         with pytest.raises(ArithmeticError):
             await shim.telling(fail)()
@@ -86,11 +94,27 @@ def test_work_that_fails_has_happened_too():
     asyncio.run(rest())
 
 
-def test_what_happened_before_a_rest_does_not_cut_it_short():
+def test_what_happens_as_another_goes_to_rest_wakes_who_rested_before(long_rest):
+    async def happen(shim):
+        await shim.telling(asyncio.sleep)(0)
+
+    async def rest():
+        shim = sessions.Asyncio()
+        first, event = asyncio.create_task(shim.sleep(sessions.REST)), asyncio.create_task(happen(shim))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(shim.sleep(sessions.REST))
+        await event
+        await asyncio.wait_for(first, PATIENCE)
+        second.cancel()
+
+    asyncio.run(rest())
+
+
+def test_what_happened_before_a_rest_does_not_cut_it_short(long_rest):
     async def rest():
         shim = sessions.Asyncio()
         await shim.telling(asyncio.sleep)(0)
-        ended = asyncio.create_task(shim.sleep(2 * PATIENCE))
+        ended = asyncio.create_task(shim.sleep(sessions.REST))
         for _ in range(10):
             await asyncio.sleep(0)
         assert not ended.done()
@@ -99,14 +123,34 @@ def test_what_happened_before_a_rest_does_not_cut_it_short():
     asyncio.run(rest())
 
 
-def test_many_events_of_one_handler_follow_each_other_without_a_rest_and_leave_no_table(monkeypatch):
+def test_any_other_sleep_is_not_cut_short(long_rest):
+    async def rest():
+        shim = sessions.Asyncio()
+        ended = asyncio.create_task(shim.sleep(PATIENCE))
+        await asyncio.sleep(0)
+        await shim.telling(asyncio.sleep)(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not ended.done()
+        ended.cancel()
+
+    asyncio.run(rest())
+
+
+def test_events_of_one_handler_follow_each_other_without_a_rest_and_leave_no_table(long_rest):
+    gate = threading.Event()
     with gr.Blocks(analytics_enabled=False) as blocks:
-        gr.Button().click(lambda: None, api_name="one_at_a_time")
+        gr.Button().click(lambda: gate.wait(PATIENCE), None, None, api_name="one_at_a_time")
     sessions.lighten(blocks.queue())
-    monkeypatch.setattr(blocks._queue, "sleep_when_free", 2 * PATIENCE)
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
     try:
-        jobs = [Client(url, verbose=False).submit(api_name="/one_at_a_time") for _ in range(3)]
+        client = Client(url, verbose=False)
+        jobs = [client.submit(api_name="/one_at_a_time") for _ in range(3)]
+        deadline = time.monotonic() + PATIENCE
+        while len(blocks._queue) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(blocks._queue) == 2
+        gate.set()
         for job in jobs:
             job.result(timeout=PATIENCE)
         assert blocks._queue.cached_event_analytics_summary == {"functions": {}}

@@ -18,6 +18,9 @@ T = TypeVar("T")
 MOST_WAITING = 2000
 """Visitors of whose events it is known that they are under way: as many as Gradio keeps messages for."""
 
+REST = 1.0
+"""Seconds that Gradio's queue rests at most when there is nothing to do."""
+
 
 class Session(state_holder.SessionState):
     """A session that does not begin with a description of every component of all pages.
@@ -34,18 +37,23 @@ class Session(state_holder.SessionState):
 
 
 class Asyncio:
-    """``asyncio`` for the module of Gradio's queue, whose ``sleep`` ends early when something has ``happened``."""
+    """``asyncio`` for the module of Gradio's queue, whose ``sleep`` of REST seconds ends early when something happens.
+
+    It is of one event loop, so of one app a process.
+    """
 
     def __init__(self) -> None:
-        self.happened = asyncio.Event()
+        self._next = asyncio.Event()
+        """Set when something happens; who rests from then on waits for another."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)
 
     async def sleep(self, seconds: float) -> None:
-        self.happened.clear()
+        if seconds != REST:
+            return await asyncio.sleep(seconds)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.happened.wait(), seconds)
+            await asyncio.wait_for(self._next.wait(), seconds)
 
     def telling(self, work: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
         """``work``, whose end is something that happens."""
@@ -54,7 +62,8 @@ class Asyncio:
             try:
                 return await work(*args, **kwargs)
             finally:
-                self.happened.set()
+                happened, self._next = self._next, asyncio.Event()
+                happened.set()
 
         return told
 
@@ -69,7 +78,7 @@ def lighten(page: gr.Blocks) -> None:
     state_holder.SessionState = Session
     queue, queueing.asyncio = page._queue, Asyncio()
     queue.pending_event_ids_session = LRUCache(MOST_WAITING)
-    queue.sleep_when_free = queue.progress_update_sleep_when_free = 1.0  # at most
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = REST
     queue.ANALYTICS_MAX_EVENTS, queue.ANAYLTICS_CACHE_FREQUENCY = 1, math.inf
     queue.push = queueing.asyncio.telling(queue.push)
     queue.process_events = queueing.asyncio.telling(queue.process_events)
