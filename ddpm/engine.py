@@ -59,7 +59,8 @@ class Forward(NamedTuple):
 
 
 Work = Generator[Any, Tensor | None, None]
-"""A job's generator: yields frames, None or ``Forward``s, and is sent the output (B, *D) of the last ``Forward``."""
+"""A job's generator: yields frames, None or ``Forward``s, and is sent the output (B, *D) of the last ``Forward``, a tensor
+of inference mode that others may share: it is not to be changed."""
 
 
 class Question:
@@ -150,6 +151,7 @@ class Job:
                 self._loop.call_soon_threadsafe(self._gathered.set)
             except RuntimeError:
                 self.stopped.set()
+                self._wake()  # to be removed
 
     def end(self) -> None:
         """Frees what the work holds and ends the stream."""

@@ -38,10 +38,9 @@ def factors(log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor] | tuple[float, 
     return like(alpha(log_snr), x), like(sigma(log_snr), x)
 
 
-@lru_cache(
-    maxsize=10_000
-)  # small pictures are multiplied faster than these are worked out, and runs share their levels
+@lru_cache(maxsize=10_000)
 def _factors(log_snr: float) -> tuple[float, float]:
+    """Kept, as runs share their levels and small pictures are multiplied faster than these are worked out."""
     level = torch.tensor(log_snr, dtype=torch.float64)
     return alpha(level).item(), sigma(level).item()
 
@@ -89,11 +88,11 @@ def score_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
 
 
 class Coefficients(NamedTuple):
-    """Of a reverse step: x_s = ``on_x`` x_t + ``on_x0`` x0 + ``std`` z; all float64, of the shape of the levels."""
+    """Of a reverse step: x_s = ``on_x`` x_t + ``on_x0`` x0 + ``std`` z; all float64, of the shape of the levels, or numbers."""
 
-    on_x: Tensor
-    on_x0: Tensor
-    std: Tensor
+    on_x: Tensor | float
+    on_x0: Tensor | float
+    std: Tensor | float
 
 
 def coefficients(log_snr_t: Tensor, log_snr_s: Tensor, eta: float = 1.0) -> Coefficients:

@@ -546,6 +546,23 @@ def test_an_event_loop_that_has_closed_leaves_the_engine_working():
     asyncio.run(idle(engine))
 
 
+def test_a_run_whose_event_loop_has_closed_leaves_the_engine():
+    engine, closed = Engine(), threading.Event()
+
+    def endless():
+        yield 0
+        closed.wait(PATIENCE)
+        while True:
+            yield 0
+
+    async def abandoned():
+        await next_of(engine.submit(endless()))
+
+    asyncio.run(abandoned())
+    closed.set()
+    asyncio.run(idle(engine))
+
+
 def test_a_run_may_be_submitted_only_where_its_frames_can_be_awaited():
     with pytest.raises(RuntimeError):
         submit(Engine(), Gate(), Run())

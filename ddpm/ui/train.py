@@ -92,7 +92,8 @@ _numbers = itertools.count()
 
 
 async def _prepare() -> None:
-    """Imports what torch's first optimizer does, for seconds: here nobody waits but who has come to train."""
+    """Imports what torch's first optimizer does, once and for seconds: here who comes first to train waits for them, and
+    the others a few tenths of one; at the server's start everybody would."""
     await asyncio.to_thread(import_module, "torch._dynamo")
 
 
