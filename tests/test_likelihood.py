@@ -217,6 +217,7 @@ def test_digits_are_estimated_by_the_network_and_the_estimate_is_refined(page, s
     *_, total = page.evaluate(CELLS)
     assert 0.5 < value(total) < 8
     assert page.locator(".tested canvas").count() == 20
+    assert page.locator(".step").inner_text() == "Averaged over 250 test pictures, of which 20 are shown"
 
 
 def test_one_picture_can_be_chosen(page, server):

@@ -15,7 +15,8 @@ function start(header, bytes) {
   notify(header.notes);
   writeAddress(header.query);
   showPictures(header, bytes);
-  $(".step").textContent = header.pictures === 1 ? "Of one test picture" : header.pictures ? `Averaged over ${header.pictures} test pictures` : "Averaged over fresh points";
+  const seen = $(".tested").childElementCount;
+  $(".step").textContent = header.pictures === 1 ? "Of one test picture" : header.pictures ? `Averaged over ${header.pictures} test pictures, of which ${seen} are shown` : "Averaged over fresh points";
   $(".speed").textContent = "computing …";
   $(".decoder").textContent = header.pictures ? "the 256 grey levels, given the nearly clean x₁" : "the exact place (a density), given the nearly clean x₁";
   $(".meaning").textContent = header.pictures ? "−log₂ p(x₀) a pixel and colour is at most this; 8 is what the file takes uncompressed" : `−log₂ p(x₀) a coordinate is at most this, by ${header.byExact ? "the exact denoiser" : "the network"}`;
