@@ -15,6 +15,7 @@ import pytest
 import torch
 from pages import query, wait
 from PIL import Image
+from playwright.sync_api import expect
 from torch.testing import assert_close
 
 from ddpm.engine import Forward
@@ -404,6 +405,17 @@ def test_a_number_that_is_typed_counts_at_enter_and_ends_where_the_slider_does(p
     box.press("Enter")
     page.wait_for_function("new URL(location).searchParams.get('steps') === '1000'")
     assert page.get_by_text("greater than maximum").count() == 0
+
+
+def test_a_single_step_leaves_no_t_to_choose_and_more_of_them_do_again(page, server):
+    open_page(page, f"{server}/noising?steps=1")
+    t, steps = page.locator("#t input[type=range]"), page.locator("#steps input[type=number]")
+    expect(t).to_be_disabled()
+    assert (t.input_value(), steps.input_value()) == ("1", "1")
+    steps.fill("40")
+    steps.press("Enter")
+    expect(t).to_be_enabled()
+    expect(t).to_have_attribute("max", "40")
 
 
 def test_fewer_steps_take_t_along(page, server):

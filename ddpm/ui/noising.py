@@ -144,7 +144,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
 
     def values_of(noising: Noising) -> list[object]:
         updates = {
-            "t": gr.Slider(value=noising.t, maximum=noising.steps),
+            "t": _fit(noising.t, noising.steps),
             "example": gr.HTML(value=str(noising.example), sheet=noising.model),
         }
         return [updates.get(name, getattr(noising, name)) for name in names]
@@ -217,8 +217,8 @@ def _clicked(event: gr.EventData) -> int:
 
 
 def _fit(t: int, steps: int) -> gr.Slider:
-    """The slider of t for another number of steps."""
-    return gr.Slider(value=min(t, steps), maximum=steps)
+    """The slider of t for another number of steps; of a single step there is nothing to choose, but it wants two."""
+    return gr.Slider(value=min(t, steps), maximum=max(2, steps), interactive=steps > 1)
 
 
 def _advice(noising: Noising) -> list[str]:
