@@ -153,7 +153,7 @@ def figures(page):
 
 
 def number(text):
-    return float(text.replace("−", "-").replace(" · 10^", "e"))
+    return float(text.replace(" · 10", "e").translate(str.maketrans("−⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "--0123456789")))
 
 
 SHOWN = [

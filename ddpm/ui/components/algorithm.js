@@ -58,7 +58,7 @@ function picturesOf(frame) {
   return { first, x, noise, x0, mean, ...(draws ? { z: added, term } : { correction: added }), next: (i) => mean(i) + term(i) };
 }
 
-const digits = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e-3 ? String(Number(value.toPrecision(4))) : value.toExponential(2).replace(/e-(\d+)/, " · 10^−$1")).replace(/^-/, "−");
+const digits = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e-3 ? String(Number(value.toPrecision(4))) : scientific(value.toExponential(2))).replace(/^-/, "−");
 
 function paintAlgorithm(frame) {
   if (walk && (playing || walk.position !== position)) walk = null;

@@ -50,11 +50,9 @@ function show(header, bytes) {
 
 // Value ± one standard error; small ones with two digits that count.
 function inWords([value, error]) {
-  const text = value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1).replace(/e(.*)/, (_, power) => ` · 10${superscript(power)}`) : value.toFixed(3);
+  const text = value !== 0 && Math.abs(value) < 0.001 ? scientific(value.toExponential(1)) : value.toFixed(3);
   return `${text.replace("-", "−")}${error >= 0.0005 ? ` ± ${error.toFixed(3)}` : ""}`;
 }
-
-const superscript = (power) => [...power.replace("+", "")].map((digit) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(digit)]).join("");
 
 function end(header) {
   if (header.problem) notify([...begun.notes, header.problem]);

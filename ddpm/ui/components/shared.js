@@ -70,7 +70,10 @@ const colours = () => { // after the theme, not once a particle
   return (name) => style.getPropertyValue(`--${name}`).trim();
 };
 
-const number = (value) => value.toPrecision(2).replace(/\.?0+$/, (zeros) => (zeros[0] === "." ? "" : zeros)).replace(/e\+?(-?\d+)/, " · 10^$1");
+// "1.2e-7" as 1.2 · 10⁻⁷.
+const scientific = (text) => text.replace(/e\+?(.*)/, (_, power) => ` · 10${[...power].map((digit) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(digit)]).join("")}`);
+
+const number = (value) => scientific(value.toPrecision(2).replace(/\.?0+$/, (zeros) => (zeros[0] === "." ? "" : zeros)));
 
 const CONFIG = { responsive: true, displaylogo: false, showSendToCloud: false }; // no chart leaves the page
 
