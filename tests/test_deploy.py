@@ -104,7 +104,8 @@ def test_the_app_ends_in_order_when_it_is_told_to_in_the_middle_of_a_run(tmp_pat
 @contextmanager
 def proxy(target: str, path: str) -> Iterator[str]:
     """A reverse proxy that serves ``target`` below ``path`` and nothing else; gives the address below the path."""
-    client = httpx.AsyncClient(base_url=target, timeout=None)
+    # No connection is kept for later: uvicorn may close one in the moment in which it is taken again.
+    client = httpx.AsyncClient(base_url=target, timeout=None, limits=httpx.Limits(max_keepalive_connections=0))
 
     async def forward(request: Request) -> StreamingResponse:
         dropped = {"host", "content-length", "connection"}
