@@ -50,7 +50,6 @@ from ddpm.noising import Noising
 from ddpm.plane import Plane
 from ddpm.process import Network
 from ddpm.remote import replicated
-from ddpm.run import Run
 from ddpm.settings import Scheduled, Settings
 from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train
 from ddpm.ui.components.lecture import PAGE_CSS, lecture
@@ -92,8 +91,8 @@ class Lesson(NamedTuple):
 
 
 LESSONS = (
-    Lesson("Digits", "", Run()),
-    Lesson("Colour pictures", "colour", Run("cifar10")),
+    Lesson("Digits", "", pictures.TEXTS["mnist"].first),
+    Lesson("Colour pictures", "colour", pictures.TEXTS["cifar10"].first),
     Lesson("On the line", "line", Line()),
     Lesson("In the plane", "plane", Plane()),
     Lesson("Train it yourself", "train", Training()),

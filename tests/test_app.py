@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlencode
@@ -242,7 +243,8 @@ def test_two_visitors_at_once_each_get_their_own_run(page, context, server):
 
 def test_the_colour_page_draws_one_of_each_kind_as_the_command_line_does(page, server):
     open_page(page, f"{server}/colour?steps=3&seed=4")
-    run = Run(model="cifar10", steps=3, seed=4)
+    run = replace(pictures.TEXTS["cifar10"].first, steps=3, seed=4)
+    assert run.guidance > 0
     assert query(page) == run.query()
     assert np.abs(coloured(page) - expected(run)).max() <= 2
     assert page.get_by_role("radio", name="frog").count() == 1
@@ -250,7 +252,7 @@ def test_the_colour_page_draws_one_of_each_kind_as_the_command_line_does(page, s
 
 def test_a_link_for_another_model_is_corrected_and_said(page, server):
     open_page(page, f"{server}/colour?model=mnist&label=7&count=1&steps=2")
-    assert query(page) == Run(model="cifar10", count=1, steps=2).query()
+    assert query(page) == replace(pictures.TEXTS["cifar10"].first, count=1, steps=2).query()
     assert [note.split(" = ")[0] for note in page.locator(".notes div").all_inner_texts()] == ["model", "label"]
 
 

@@ -321,7 +321,7 @@ def copied(page):
 
 LESSONS = {
     "/?count=2&steps=4&eta=1": Run(count=2, steps=4, eta=1.0),
-    "/colour?count=1&steps=2&label=cat": Run(model="cifar10", label="cat", count=1, steps=2),
+    "/colour?count=1&steps=2&label=cat&guidance=0": Run(model="cifar10", label="cat", count=1, steps=2),
     "/line?count=200&steps=9&mean1=-2.5": line.Line(count=200, steps=9, mean1=-2.5),
     "/plane?count=100&steps=5&data=spiral": Plane(count=100, steps=5, data="spiral"),
     "/train?batches=200&prediction=noise": Training(batches=200, prediction="noise"),

@@ -39,8 +39,9 @@ from ddpm.ui.lesson import (
 
 @dataclass(frozen=True)
 class Texts:
-    """What differs between the pages of two models, for people."""
+    """What differs between the pages of two models, for people; ``first`` is the run of a page whose link says no more."""
 
+    first: Run
     introduction: str
     label: str
     info: str
@@ -53,6 +54,7 @@ to the same run, notes, labels and seconds computed."""
 
 TEXTS = {
     "mnist": Texts(
+        Run("mnist"),
         """
 # How a diffusion model draws a digit
 A network looks at noise and says which clean picture it might hide (x̂₀). The process takes a step towards that picture,
@@ -63,11 +65,13 @@ and asks again: T times, until no noise is left. No picture is prepared: what yo
         f"Draws handwritten digits with a diffusion model trained on MNIST, and answers once they are finished.\n{_GIVES}",
     ),
     "cifar10": Texts(
+        Run("cifar10", steps=25, guidance=1.0),
         """
 # How a diffusion model paints a picture
 The same process as for the digits, with three colours a pixel and a larger network, trained on 50,000 photographs of
 32 × 32 pixels. Watch how the layout settles first and the details last. The network has seen each photograph
-fifteen times only: it knows colours and scenes, but the object just half of the time.
+fifteen times only: it knows colours and scenes, and guidance w = 1 brings out the object that was asked for. At w = 0 you
+see the network as it is: then the object is right just half of the time.
 """,
         "Object",
         "Which kind of object the network is asked for.",
@@ -91,7 +95,7 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
 
     def read(query: Mapping[str, Any]) -> tuple[Run, list[str]]:
         """The run of a link or of the controls on this page, which has one model, and what had to be corrected."""
-        run, notes = Run.from_query({**query, "model": model})
+        run, notes = Run.from_query({**texts.first.query(), **query, "model": model})
         if (asked := query.get("model", model)) != model:
             notes = [f"model = {str(asked)[:40]}: this page draws with {model}; other pages have the others.", *notes]
         return within_share(run, notes)
@@ -135,6 +139,8 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
             controls |= _settings()
 
     controls = {name: controls[name] for name in _NAMES}
+    for name, control in controls.items():
+        control.value = getattr(texts.first, name)
     run = connect(engine, pressed, controls, screen, denoise, read, f"denoise_{model}")
     generate.__doc__ = texts.endpoint
     endpoint(generate, f"generate_{model}", controls, pictures_and_run(), Run.allowed({"model": model}))
