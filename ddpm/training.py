@@ -81,7 +81,8 @@ class Trainer:
                 self._average()
             yield Progress(self.step, loss)
 
-    def _train_one(self, x0: Tensor, label: Tensor) -> Tensor:
+    def backward(self, x0: Tensor, label: Tensor) -> Tensor:
+        """Adds the gradient of this step's loss on x0 (B, *D), label (B,) to the weights' ``grad``; the loss, ()."""
         recipe, device = self.recipe, self.weights[0].device
         generator = seeded(recipe.seed, self.step, device=device)
         level = process.stratified(len(x0), generator)[torch.randperm(len(x0), generator=generator, device=device)]
@@ -94,14 +95,18 @@ class Trainer:
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
             loss = process.loss(self.forward, self.network.config.prediction, *inputs).mean()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.weights, recipe.clip_norm)
+        return loss.detach()
+
+    def _train_one(self, x0: Tensor, label: Tensor) -> Tensor:
+        loss = self.backward(x0, label)
+        nn.utils.clip_grad_norm_(self.weights, self.recipe.clip_norm)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate(self.step, recipe) * group["initial_lr"]
+                group["lr"] = rate(self.step, self.recipe) * group["initial_lr"]
             optimizer.step()
         for weight in self.weights:
             weight.grad = None
-        return parallel.mean(loss.detach())
+        return parallel.mean(loss)
 
     def _average(self) -> None:
         """EMA whose memory grows with the step up to ``recipe.ema``, so the early average forgets the random start."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ddpm import parallel
-from ddpm.checkpoint import CheckpointError, save_network
+from ddpm.checkpoint import CheckpointError, load_network, save_network
 from ddpm.data import IMAGES, TOYS, to_uint8, to_unit
 from ddpm.denoiser import denoiser
 from ddpm.networks import NETWORKS, MLPConfig, UNetConfig
@@ -83,7 +83,11 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--sample-every", type=positive, default=1000, help="steps between pictures in --state-dir")
     parser.add_argument("--log-dir", type=_log_dir, help="folder for TensorBoard: losses, rates and pictures")
-    parser.add_argument("--measure", action="store_true", help="print the speed of ways to compute, and train nothing")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="print the speed of ways to compute and what bfloat16 does to the gradients, and train nothing",
+    )
     parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
@@ -130,7 +134,8 @@ def main() -> None:
     with parallel.joined(options.device) as device:
         draw, held_out, names = load(options.name, task, options.data_dir, device)
         if options.measure:
-            return measure(task, draw, device)
+            measure(task, draw, device)
+            return agree(task, draw, device, options.out / f"{options.name}.safetensors")
         trainer = trainer_of(task, device)
         state = options.state_dir / f"{options.name}.state.safetensors"
         if options.resume:
@@ -246,6 +251,27 @@ def measure(task: Task, draw: Draw, device: str, seconds: float = 5) -> None:
         way += ["compiled"] if compiled else []
         reached = speed(trainer, draw if channels_last else contiguous, seconds)
         print(f"{', '.join(way):35} {reached:8.0f} samples/s", flush=True)
+
+
+def agree(task: Task, draw: Draw, device: str, path: Path, batches: int = 16) -> None:
+    """Prints how far bfloat16 turns the gradients of the weights in ``path``: what is fast may no longer train."""
+    if not path.exists():
+        return print(f"{path} does not exist: nothing to compare the gradients of.")
+    exact, rounded = (gradients(task, draw, device, path, batches, bfloat16) for bfloat16 in (False, True))
+    cosines = torch.stack([nn.functional.cosine_similarity(a, b, 0) for a, b in zip(exact, rounded)])
+    low, middle, high = cosines.quantile(torch.tensor([0.1, 0.5, 0.9], device=device)).tolist()
+    print(f"Gradients of {path} over {batches} batches, in bfloat16 and in float32: cosine {middle:.2f} for the median")
+    print(f"convolution or matrix, {low:.2f} to {high:.2f} for eight in ten.")
+
+
+def gradients(task: Task, draw: Draw, device: str, path: Path, batches: int, bfloat16: bool) -> list[Tensor]:
+    """For each convolution or matrix of the network in ``path``, its flattened gradient over the first batches."""
+    network, recipe = load_network(path)[0], replace(task.recipe, bfloat16=bfloat16, compile=False)
+    trainer = Trainer(network.to(device).requires_grad_().train(), recipe)
+    for step in range(batches):
+        trainer.step = step
+        trainer.backward(*draw(step))
+    return [weight.grad.flatten() for weight in trainer.weights if weight.ndim > 1]
 
 
 def speed(trainer: Trainer, draw: Draw, seconds: float) -> float:

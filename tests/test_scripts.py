@@ -265,6 +265,23 @@ def test_the_speed_of_each_way_to_compute_is_printed(train_script, monkeypatch, 
     assert all(re.fullmatch(r"(bfloat16|float32), .* [1-9]\d* samples/s", line) for line in lines)
 
 
+def test_what_bfloat16_does_to_the_gradients_is_printed(train_script, tmp_path, capsys):
+    """Of a fresh network nearly nothing; float32's gradients over the steps of a training are their own sum."""
+    task, draw, path = train_script.Task(PICTURES, RECIPE), pictures(RECIPE), tmp_path / "tiny.safetensors"
+    trainer = train_script.trainer_of(task, "cpu")
+    for weight in trainer.weights:
+        torch.nn.init.normal_(weight, std=0.1)
+    save_network(path, trainer.network, {"data": "tiny", "names": []})
+    train_script.agree(task, draw, "cpu", path, batches=2)
+    low, median, high = map(float, re.findall(r"\d\.\d\d", capsys.readouterr().out))
+    assert 0.9 < low <= median <= high <= 1
+    both = train_script.gradients(task, draw, "cpu", path, 2, bfloat16=False)
+    first = train_script.gradients(task, draw, "cpu", path, 1, bfloat16=False)
+    assert all(a.shape == b.shape and not torch.equal(a, b) for a, b in zip(first, both, strict=True))
+    train_script.agree(task, draw, "cpu", tmp_path / "none.safetensors")
+    assert "does not exist" in capsys.readouterr().out
+
+
 # --- a small MNIST --------------------------------------------------------------------------------------------------
 
 
