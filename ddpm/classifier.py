@@ -104,7 +104,7 @@ def _muon_to_zero(classifier: Classifier, batch: int, steps: int) -> list[LRSche
         momentum=0.85,
         nesterov=True,
     )
-    muon = _UnitMuon(convolutions, lr=0.24, momentum=0.6, ns_steps=3, adjust_lr_fn="original")
+    muon = _UnitMuon(convolutions, lr=0.24, weight_decay=0.0, momentum=0.6, ns_steps=3, adjust_lr_fn="original")
 
     def falling(share: float) -> Callable[[int], float]:
         return lambda step: max(0.0, 1 - step / (share * steps))

@@ -27,12 +27,14 @@ Draw = Callable[[int], tuple[Tensor, Tensor]]
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained. ``ema`` is the largest decay a step, ``cooldown`` the share of the steps at the end
-    over which the learning rates fall to 0. ``matrix_lr`` > 0 trains hidden matrices with Muon."""
+    over which the learning rates fall to 0. ``matrix_lr`` > 0 trains hidden matrices with Muon, ``matrix_decay`` is their
+    weight decay: Muon's steps have one length, so without it weights grow and turn ever less."""
 
     steps: int
     batch: int
     lr: float = 2e-3
     matrix_lr: float = 0.0
+    matrix_decay: float = 0.0
     warmup: int = 200
     cooldown: float = 0.3
     ema: float = 0.999
@@ -182,7 +184,7 @@ def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
     matrices = [p for name, p in named.items() if recipe.matrix_lr and _is_hidden_matrix(name, p)]
     rest = [p for p in named.values() if not any(p is matrix for matrix in matrices)]
     adam = torch.optim.AdamW(rest, recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    optimizers = [adam, ConvMuon(matrices, recipe.matrix_lr)] if matrices else [adam]
+    optimizers = [adam, ConvMuon(matrices, recipe.matrix_lr, weight_decay=recipe.matrix_decay)] if matrices else [adam]
     for optimizer in optimizers:
         optimizer.param_groups[0]["initial_lr"] = optimizer.param_groups[0]["lr"]
     return optimizers
@@ -198,7 +200,7 @@ class ConvMuon(torch.optim.Muon):
     def __init__(self, weights: list[nn.Parameter], lr: float, adjust_lr_fn: str = "match_rms_adamw", **options: Any):
         self.pairs = [(nn.Parameter(_as_matrix(weight.detach())), weight) for weight in weights]
         matrices = [matrix for matrix, _ in self.pairs]
-        super().__init__(matrices, lr, weight_decay=0.0, adjust_lr_fn=adjust_lr_fn, **options)
+        super().__init__(matrices, lr, adjust_lr_fn=adjust_lr_fn, **options)
 
     def step(self) -> None:
         for matrix, weight in self.pairs:

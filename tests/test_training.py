@@ -88,6 +88,23 @@ def test_muon_moves_hidden_convolutions_and_linear_layers_and_nothing_else():
     assert any(before[name].ndim == 4 for name in moved)
 
 
+def test_muon_shrinks_its_weights_by_their_decay_beside_its_step():
+    """One step from the same weights, with decay and without, differs by lr · decay · weight."""
+    plain, shrunk = (unet_trainer(replace(RECIPE, matrix_lr=1e-2, matrix_decay=decay)) for decay in (0.0, 0.5))
+    for trainer in (plain, shrunk):
+        torch.manual_seed(0)
+        randomise(trainer.network)
+    before = {name: value.detach().clone() for name, value in plain.network.named_parameters()}
+    for trainer in (plain, shrunk):
+        train(trainer, pictures(RECIPE), until=1)
+    after, moved = dict(shrunk.network.named_parameters()), dict(plain.network.named_parameters())
+    outside = ("enter", "leave", "label")
+    for name, value in before.items():
+        hidden = value.ndim >= 2 and not name.startswith(outside)
+        less = rate(0, RECIPE) * 1e-2 * 0.5 * value if hidden else torch.zeros_like(value)
+        torch.testing.assert_close(after[name], moved[name] - less, rtol=0, atol=1e-6)
+
+
 def test_every_weight_moves_when_both_optimizers_learn():
     trainer = unet_trainer(replace(RECIPE, matrix_lr=1e-2))
     before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
@@ -135,7 +152,16 @@ def state(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("batch", 5), ("lr", 0.5), ("matrix_lr", 0.1), ("warmup", 3), ("cooldown", 0.5), ("ema", 0.9), ("seed", 1)),
+        *(
+            ("batch", 5),
+            ("lr", 0.5),
+            ("matrix_lr", 0.1),
+            ("matrix_decay", 0.1),
+            ("warmup", 3),
+            ("cooldown", 0.5),
+            ("ema", 0.9),
+            ("seed", 1),
+        ),
         *(("label_dropout", 0.2), ("density", "uniform"), ("clip_norm", 2.0), ("bfloat16", True)),
     ],
 )
