@@ -58,7 +58,7 @@ TASKS["mixture1d"] = Task(MLPConfig(shape=(1,), scale=3.9), TOY)
 # levels, to which Muon nevertheless gives strides of full length (--measure shows it).
 TASKS["mnist"] = Task(
     UNetConfig(shape=(1, 28, 28), num_classes=10, channels=(24, 64, 128), blocks=(1, 2, 1)),
-    Recipe(steps=36500, batch=64, lr=1e-3, matrix_lr=4e-3, matrix_decay=0.05, ema=0.999),
+    Recipe(steps=36500, batch=64, lr=1e-3, matrix_lr=4e-3, ema=0.999),
 )
 # Half of the channels sit at 8 × 8 and 4 × 4, where a FLOP buys the most of them: 5.3 M parameters, 0.53 GFLOP.
 TASKS["cifar10"] = Task(
