@@ -97,7 +97,9 @@ def lesson(engine: Engine, network: Network) -> None:
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         with gr.Column(min_width=260):
-            gr.Markdown("**The exercise** in one click: weights 1 : 2, means ±4, σ = 1, T = 250, β = 0.02, DDPM.")
+            gr.Markdown(
+                "**The exercise** in one click: weights 1 : 2, means ±4, standard deviation 1, T = 250, β = 0.02, DDPM."
+            )
             with gr.Row():
                 figures = {
                     name: gr.Button(label, size="sm", min_width=150, elem_id=name)
@@ -138,7 +140,7 @@ def _advice(line: Line) -> list[str]:
         notes.append(NO_ETA)
     if not line.is_exercise:
         notes.append(
-            f"The network has learned one mixture only: weights 1 : 2, means ±{MIXTURE_MEANS[1]:g}, σ = {MIXTURE_STD:g}. "
+            f"The network has learned one mixture only: weights 1 : 2, means ±{MIXTURE_MEANS[1]:g}, standard deviation {MIXTURE_STD:g}. "
             "It does not know that you have changed the data: compare its curve with the exact one below, and set "
             '"moved by" to exact for samples of your mixture.'
         )
@@ -151,7 +153,7 @@ def _settings() -> dict[str, gr.components.Component]:
         "mean2": slider(Line, "mean2", 0.1, "Mean of the second mode", "Where the second one lies."),
         "weight1": slider(Line, "weight1", 1, "Weight of the first", "Its share of the data, against the second's."),
         "weight2": slider(Line, "weight2", 1, "Weight of the second", "1 : 2 is one third to two thirds."),
-        "std": slider(Line, "std", 0.05, "Standard deviation σ", "The width of both."),
+        "std": slider(Line, "std", 0.05, "Standard deviation", "The width of both."),
         "denoiser": moved_by(Line),
         "count": slider(Line, "count", 100, "Samples", "More make the histogram finer."),
         "steps": slider(Line, "steps", 1, "Steps T", "From noise to data: fewer are faster, more are more accurate."),

@@ -4,9 +4,9 @@ const cells = setup.axis.length, width = (2 * setup.edge) / setup.bins, VIEW = 8
 
 // What the curves can be, each derived from x̂₀, how its caption writes it, and how far its axis reaches at first.
 const CURVES = {
-  noise: { of: (x, x0, a, s) => (x - a * x0) / s, formula: "ε̂(x) = (x − α x̂₀) / σ", axis: "ε̂", reach: () => 4 },
+  noise: { of: (x, x0, a, s) => (x - a * x0) / s, formula: "ε̂(x) = (x − √ᾱ x̂₀) / √(1 − ᾱ)", axis: "ε̂", reach: () => 4 },
   x0: { of: (x, x0) => x0, formula: "x̂₀(x), the mean of all clean x behind a noisy one", axis: "x̂₀", reach: () => VIEW },
-  score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p<sub>t</sub>(x) = −(x − α x̂₀) / σ²", axis: "score", reach: () => 4 / Math.min(run.run.std, 1) },
+  score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p<sub>t</sub>(x) = −(x − √ᾱ x̂₀) / (1 − ᾱ)", axis: "score", reach: () => 4 / Math.min(run.run.std, 1) },
 };
 
 let heat = null, histogram = null, curves = null, resting = false;
@@ -34,7 +34,7 @@ const describe = wordsOfLevel;
 
 // --- numbers -----------------------------------------------------------------------------------------------------
 
-const NUMBERS = [["weight", 3], ["mean", 2], ["std", 2]];
+const NUMBERS = ["weight", "mean", "std"];
 
 // The table of both modes: sampled ± standard error once the run has ended, and what is true.
 function tabulate(modes) {
@@ -43,11 +43,11 @@ function tabulate(modes) {
     const row = document.createElement("tr"), sampled = modes?.[k];
     const name = row.appendChild(Object.assign(document.createElement("th"), { scope: "row", textContent: `near ${signed(means[k], 1).replace(/\.0$/, "")}` }));
     name.append(Object.assign(document.createElement("small"), { textContent: `x ${k === below ? "<" : "≥"} ${middle}` }));
-    for (const [name, digits] of NUMBERS) {
+    for (const name of NUMBERS) {
       const cell = row.appendChild(document.createElement("td"));
       cell.className = name;
-      cell.append(sampled ? `${signed(sampled[name], digits)} ± ${sampled.errors[name].toFixed(digits)}` : "–");
-      cell.append(Object.assign(document.createElement("small"), { textContent: `true ${signed(truth[name], digits)}` }));
+      cell.append(sampled ? `${signed(sampled[name], 3)} ± ${sampled.errors[name].toFixed(3)}` : "–");
+      cell.append(Object.assign(document.createElement("small"), { textContent: `true ${signed(truth[name], 3)}` }));
     }
     return row;
   }));

@@ -3,10 +3,10 @@ const cells = setup.axis.length, cell = setup.axis[1] - setup.axis[0], edge = se
 
 // The fields, each derived from x̂₀: what is drawn at x, and how its caption writes it.
 const FIELDS = {
-  noise: { of: (x, x0, a, s) => -(x - a * x0) / s, formula: "−ε̂ = −(x − α x̂₀) / σ", says: "against the noise that is predicted in x" },
-  score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p<sub>t</sub>(x) = −(x − α x̂₀) / σ²", says: "where the density of noised data grows fastest" },
+  noise: { of: (x, x0, a, s) => -(x - a * x0) / s, formula: "−ε̂ = −(x − √ᾱ x̂₀) / √(1 − ᾱ)", says: "against the noise that is predicted in x" },
+  score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p<sub>t</sub>(x) = −(x − √ᾱ x̂₀) / (1 − ᾱ)", says: "where the density of noised data grows fastest" },
   pull: { of: (x, x0) => x0 - x, formula: "x̂₀ − x", says: "to the clean point expected behind x" },
-  velocity: { of: (x, x0, a, s) => (a / 2) * (x0 * s ** 2 - a * (x - a * x0)), formula: "dx/dλ = ½ α (σ² x̂₀ − α (x − α x̂₀))", says: "the way a particle flows without added noise (η = 0), per unit of log-SNR" },
+  velocity: { of: (x, x0, a) => (a / 2) * (x0 - a * x), formula: "dx/dλ = ½ √ᾱ (x̂₀ − √ᾱ x)", says: "the way a particle flows without added noise (η = 0), per unit of log-SNR" },
 };
 
 let world = null, quality = null, resting = false, space = false;
@@ -326,7 +326,8 @@ function fillSpace() {
     { type: "scatter3d", mode: "markers", ...still, z: still.x.map(() => 0), marker: { color: colour("data"), size: 1.6 }, hoverinfo: "skip" },
   ], { margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 11 }, showlegend: false, uirevision: "space",
     scene: { xaxis: { ...axis, title: { text: "x₁" } }, yaxis: { ...axis, title: { text: "x₂" } }, zaxis: { ...axis, title: { text: "step t" }, tickvals: quarters },
-      camera: { eye: { x: 2.7, y: 2.1, z: 1 }, center: { x: 0, y: -0.1, z: -0.1 } } } }, CONFIG);
+      aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 1.8 },
+      camera: { eye: { x: 3.1, y: 2.2, z: 1.2 }, center: { x: 0.1, y: -0.1, z: 0 } } } }, CONFIG);
 }
 
 // --- controls ----------------------------------------------------------------------------------------------------

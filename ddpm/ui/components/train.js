@@ -46,10 +46,12 @@ function decode(header, bytes) {
 }
 
 function describe(frame) {
-  const { index, heldOut, distance, floor, left } = frame;
+  const { index, heldOut, distance, floor, left, x } = frame;
+  const farthest = points(x).x.map((first, i) => Math.max(Math.abs(first), Math.abs(at(x, 2 * i + 1))));
+  const outside = farthest.filter((far) => far > edge).length;
   $(".budget").textContent = `${Math.round(left)} s of your ${setup.budget} s of computation are left`;
   return [`batch ${index.toLocaleString("en")} of ${run.run.steps.toLocaleString("en")}`,
-    `held-out loss ${heldOut.toFixed(3)} · distance to data ${distance.toFixed(3)} (fresh data ${floor.toFixed(3)})`];
+    `held-out loss ${heldOut.toFixed(3)} · distance to data ${distance.toFixed(3)} (fresh data ${floor.toFixed(3)})${outside ? ` · ${outside} of ${farthest.length} points outside the picture` : ""}`];
 }
 
 // --- drawing -------------------------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ function scaleLoss(frame) {
 
 function paint() {
   const logSnr = setup.levels[layer.level.value];
-  $(".caption").innerHTML = `<b>Arrows</b> −ε̂ = −(x − α x̂₀) / σ where λ = ${logSnr}: against the noise that <i style="color:var(--learned)">the network</i> or <i style="color:var(--exact)">the exact denoiser</i> predicts in x. <b>Blue points</b>: what the network makes so far, from the same noise each time.`;
+  $(".caption").innerHTML = `<b>Arrows</b> −ε̂ = −(x − √ᾱ x̂₀) / √(1 − ᾱ) where λ = ${logSnr}: against the noise that <i style="color:var(--learned)">the network</i> or <i style="color:var(--exact)">the exact denoiser</i> predicts in x. <b>Blue points</b>: what the network makes so far, from the same noise each time.`;
 }
 
 // --- the plots at rest: what the canvas showed, as Plotly traces ---------------------------------------------------
