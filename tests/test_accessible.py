@@ -82,6 +82,15 @@ def test_the_keyboard_reaches_the_controls_in_the_order_in_which_they_stand(page
     assert {"generate", "player", "play", "position"} <= set(reached)
 
 
+def test_a_list_that_the_keyboard_has_opened_closes_when_it_moves_on(page, server):
+    open_page(page, server + QUICK)
+    page.locator("#experiment input").focus()
+    page.get_by_role("option", name="DDIM: the noise decides").wait_for()
+    page.keyboard.press("Tab")
+    page.get_by_role("option", name="DDIM: the noise decides").wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.id") == "generate"
+
+
 def test_a_run_that_is_refused_by_the_rate_is_told_on_the_page(browser, server):
     sentence = "Too many requests come from your address; please wait 3 seconds and try again."
     with (

@@ -48,13 +48,15 @@ function percent(share) {
 // A number for people: a true minus, none before nothing.
 const signed = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
 
-// --- numbers that are typed ----------------------------------------------------------------------------------------
+// --- what is typed -------------------------------------------------------------------------------------------------
 
-// Enter counts as leaving the box; what is more than a slider can be is its end, which Gradio would refuse.
+// Enter counts as leaving a number's box; what is more than a slider can be is its end, which Gradio would refuse. A
+// list closes as Tab leaves it; Gradio would take that for a letter typed, and open it again.
 const typedIn = (target) => target.matches?.("input[type=number]") && target.closest(".block")?.querySelector("input[type=range]");
 
 function onTyped(event) {
   if (!element.isConnected) return ["input", "keydown"].forEach((kind) => document.removeEventListener(kind, onTyped, true));
+  if (event.key === "Tab" && event.target.role === "combobox") event.stopPropagation();
   const range = typedIn(event.target);
   if (!range) return;
   if (event.type === "keydown" && event.key === "Enter") event.target.blur();
