@@ -7,6 +7,7 @@ const AXES = { // the lines' axes never move, but for T
   sqrt_alpha_bar: { range: [0, 1.02], title: { text: "√ᾱ" } }, beta: { type: "log", range: [-5.2, 0.1], title: { text: "β" }, tickvals: [1, 0.1, 0.01, 0.001, 1e-4, 1e-5], ticktext: ["1", "0.1", "0.01", "0.001", "10⁻⁴", "10⁻⁵"] },
   log_snr: { range: [-15, 15], title: { text: "λ" } },
 };
+const START = { alpha_bar: 1, one_minus_alpha_bar: 0, sqrt_alpha_bar: 1 }; // at t = 0; there λ is infinite, and β of step 0 is none
 const LEAST = 1e-6, APART = 1e-4; // of the handles: the least signal, and what lies between two of them, as a share
 
 let begun = null, compared = null, quantityPlots = {};
@@ -95,8 +96,9 @@ function fillPlots() {
   if (!quantityPlots.log_snr || !compared) return;
   const colour = colours(), { steps } = compared;
   setup.quantities.forEach((quantity, q) => {
+    const start = quantity in START ? [START[quantity]] : [], t = [...start.map(() => 0), ...steps];
     const traces = setup.names.map((name, n) => ({
-      x: steps, y: compared.lines[n][q], name: LABELS[name], mode: steps.length === 1 ? "markers" : "lines",
+      x: t, y: [...start, ...compared.lines[n][q]], name: LABELS[name], mode: t.length === 1 ? "markers" : "lines",
       line: { color: colour(name), dash: DASHES[name], width: name === begun.run.schedule ? 4 : 1.8 }, marker: { color: colour(name), size: 8 },
       hovertemplate: `${LABELS[name]}, t = %{x}: %{y:.4g}<extra></extra>`,
     }));
