@@ -146,7 +146,7 @@ class Plane(Scheduled):
         plane, notes = super().from_query({name: value for name, value in query.items() if name != "data"})
         return plane, [
             *notes,
-            f"Nothing is drawn yet, so the data is {plane.data}: draw in the box, or start with a shape.",
+            f"Nothing is drawn yet, so the data is {plane.data}: choose “draw your own” as the data to draw some.",
         ]
 
 

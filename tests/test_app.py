@@ -338,7 +338,7 @@ def test_a_run_that_fails_is_said_to_have_failed_and_the_next_one_works(gated, p
 @pytest.mark.parametrize("path", ["", "colour"])
 def test_an_experiment_sets_the_controls_and_runs(page, server, path):
     job = open_page(page, f"{server}/{path}?count=1&steps=2")["job"]
-    name, model = "Three steps: too few", {"": "mnist", "colour": "cifar10"}[path]
+    name, model = "Two steps: too few", {"": "mnist", "colour": "cifar10"}[path]
     page.locator("#experiment input").click()
     page.get_by_role("option", name=name).click()
     wait(page, f"d.job !== '{job}' && d.state === 'finished'")

@@ -88,9 +88,9 @@ def pictures(model: str) -> dict[str, Experiment]:
             "η = 1 draws new noise at every step: Line by line shows it and the σ that scales it. The same starts now end "
             "in other pictures, of the same kind.",
         ),
-        "Three steps: too few": Experiment(
-            Run(model, steps=3),
-            "Each of the three steps is a leap towards x̂₀, and from pure noise that is an average of all that could "
+        "Two steps: too few": Experiment(
+            Run(model, steps=2),
+            "Each of the two steps is a leap towards x̂₀, and from pure noise that is an average of all that could "
             "come of it: soft and plain. Raise T to 50, press Generate, and watch the same starts become sharp.",
         ),
         "A constant β that never reaches noise": Experiment(
@@ -120,12 +120,13 @@ TRAINING = {
     "Predict the noise": Experiment(
         Training(prediction="noise"),
         "Where there is almost only noise, the noise is easy to predict and says little about x₀: its error counts 400 "
-        "times in x̂₀ at λ = −12. Some points fly off at the first step, and few come back.",
+        "times in x̂₀ at λ = −12. Some points fly off at the first step, few come back, and the distance to the data counts how far.",
     ),
     "Predict the clean point": Experiment(
         Training(prediction="x0"),
         "Asked for x₀ itself, the network cannot fly off: at high noise it answers with the middle of the data. "
-        "Compare the end with the experiment before: the same network, data, noise and number of batches.",
+        "Compare the end with the experiment before: the same network, data, noise and number of batches. Some points lie "
+        "between the moons instead, which the distance hardly notices, as they are near.",
     ),
 }
 """Of the training, likewise."""

@@ -67,9 +67,9 @@ _SNAPSHOTS = {"0": "0", "100": "100", "500": "500", "2500": "2,500", "10000": "1
 PRESETS = {
     "Before the first step": Experiment(
         Learning("0"),
-        "It knows nothing of digits: its answer amounts to “nearly all that I see is noise”, ε̂ = √(1 − ᾱ) xₜ. Where t is large "
-        "that is nearly right, so the error is small there already; where t is small the error shows the whole digit. Now choose "
-        "100, then 500, and draw further steps.",
+        "The U-Net knows nothing of digits: its answer amounts to “nearly all that I see is noise”, ε̂ = √(1 − ᾱ) xₜ. Where t is "
+        "large that is nearly right: the error is small already, and what is left of it is the digit. Where t is small the error "
+        "is the whole noise. The convolutions answer next to nothing. Now choose 100, then 500, and draw further steps.",
     ),
     "What two convolutions cannot do": Experiment(
         Learning("end"),

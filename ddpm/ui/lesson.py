@@ -47,9 +47,9 @@ LATEX = [{"left": "$", "right": "$", "display": False}]
 
 PARAMETERS = {
     "s": (0.001, "Offset s", "Of the cosine schedule: how much noise even the first step adds."),
-    "p": (0.1, "Power p", "Of the polynomial schedule ᾱ = 1 − tᵖ: more keeps the data for longer."),
+    "p": (0.1, "Power p", "Of the polynomial schedule ᾱ = 1 − (t/T)ᵖ: more keeps the data for longer."),
     "reach": (0.1, "Reach", "Of the sigmoid schedule: more spends more steps at both ends."),
-    "c": (0.1, "Rate c", "Of the constant schedule ᾱ = exp(−c t): less leaves more signal at the end."),
+    "c": (0.1, "Rate c", "Of the constant schedule ᾱ = exp(−c t/T): less leaves more signal at the end."),
 }
 """The parameters of the schedules that are numbers: a slider's step, its label and its line of help."""
 
@@ -315,7 +315,8 @@ def schedule(kind: type[Scheduled]) -> dict[str, gr.components.Component]:
         "table": gr.Textbox(
             kind.table,
             label="Your own β, from data to noise",
-            info="A number between 0 and 1 a step, with spaces between; then press Enter. The page Schedules draws one.",
+            info="Numbers between 0 and 1 with spaces between, stretched over the T steps; then press Enter. The page "
+            "Schedules draws one.",
             elem_id="table",
             visible=TABLE in own,
         ),

@@ -93,7 +93,7 @@ PRESETS = {
     ),
     "A schedule that never reaches noise": Experiment(
         Likelihood("mnist", schedule="constant", c=2.0),
-        "L<sub>T</sub> is no longer nothing: x<sub>T</sub> still holds 13 % of the signal's variance, but the model begins with pure noise, and that "
+        "L<sub>T</sub> is no longer nothing: x<sub>T</sub> still holds 14 % of the signal's variance, but the model begins with pure noise, and that "
         "must be paid for. Raise the rate c and see L<sub>T</sub> vanish.",
     ),
     "Exact, and still a gap": Experiment(

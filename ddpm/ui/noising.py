@@ -88,7 +88,7 @@ SCALE = 4
 
 PRESETS = {
     "Where does the digit vanish?": Experiment(
-        Noising(t=450, schedule="cosine"),
+        Noising(t=500, schedule="cosine"),
         "λ is close to 0: half of the variance is noise, and you may still guess the digit. Now move *t* to the right. The "
         "network goes on finding it for a while; then x̂₀ turns into a blur, the average of all digits that fit.",
     ),

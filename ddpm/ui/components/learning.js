@@ -2,7 +2,7 @@
 const size = setup.shape[0] * setup.shape[1] * setup.shape[2];
 const NAMES = { unet: "small U-Net", convolutions: "two convolutions" };
 const INFERNO = ["#000004", "#420a68", "#932667", "#dd513a", "#fca50a", "#fcffa4"].map(rgb);
-const STYLES = ["dot", "dash", "dashdot", "longdash", "solid", "solid"];
+const STYLES = ["dot", "dash", "dashdot", "longdash", "longdashdot", "solid"];
 
 let begun = { step: null, samples: null }, curves = null, byT = null;
 

@@ -34,7 +34,7 @@ function showMoment(header, bytes) {
   pictures(bytes.subarray(count), header.shape).forEach((picture, i) => paintPicture($(`canvas.${NAMES[i]}`), picture, header.shape));
   const { t, signal, std, alphaBar } = header, uniform = begun.run.way === "mix-uniform";
   $(".step").textContent = `step t = ${t} of ${begun.run.steps}`;
-  $(".level").textContent = `xₜ = ${signal.toFixed(3)} · x₀ + ${std.toFixed(3)} · ε  ·  signal left: ${percent(alphaBar)}  ·  log-SNR λ = ${header.logSnr === null ? "−∞" : signed(header.logSnr)}`;
+  $(".level").textContent = `xₜ = ${signal.toFixed(3)} · x₀ + ${std.toFixed(3)} · ε${uniform ? " of variance 1" : ""}  ·  signal left: ${percent(alphaBar)}  ·  log-SNR λ = ${header.logSnr === null ? "−∞" : signed(header.logSnr)}`;
   $(".share .signal").style.width = `${100 * alphaBar}%`;
   $(".share").setAttribute("aria-label", `${percent(alphaBar)} signal, the rest noise`);
   $(".noise-kind").textContent = uniform ? "uniform, not Gaussian" : "";
