@@ -85,7 +85,7 @@ _SPENT = f"Your {BUDGET:.0f} seconds of computation are used up. Your network st
 
 _NOISE = (
     "A network that predicts the noise says little about x₀ where there is almost nothing else: at λ = −12 its error counts "
-    "σ / α = 400 times in x̂₀. See how many points fly off at the first step, and that predicting x₀ or v mends it."
+    "√((1 − ᾱ) / ᾱ) = 400 times in x̂₀. See how many points fly off at the first step, and that predicting x₀ or v mends it."
 )
 
 _numbers = itertools.count()

@@ -47,11 +47,10 @@ function decode(header, bytes) {
 
 function describe(frame) {
   const { index, heldOut, distance, floor, left, x } = frame;
-  const farthest = points(x).x.map((first, i) => Math.max(Math.abs(first), Math.abs(at(x, 2 * i + 1))));
-  const outside = farthest.filter((far) => far > edge).length;
+  const made = points(x), outside = made.x.filter((across, i) => Math.max(Math.abs(across), Math.abs(made.y[i])) > edge).length;
   $(".budget").textContent = `${Math.round(left)} s of your ${setup.budget} s of computation are left`;
   return [`batch ${index.toLocaleString("en")} of ${run.run.steps.toLocaleString("en")}`,
-    `held-out loss ${heldOut.toFixed(3)} · distance to data ${distance.toFixed(3)} (fresh data ${floor.toFixed(3)})${outside ? ` · ${outside} of ${farthest.length} points outside the picture` : ""}`];
+    `held-out loss ${heldOut.toFixed(3)} · distance to data ${distance.toFixed(3)} (fresh data ${floor.toFixed(3)})${outside ? ` · ${outside} of ${made.x.length} points outside the picture` : ""}`];
 }
 
 // --- drawing -------------------------------------------------------------------------------------------------------
