@@ -80,6 +80,10 @@ class Run(Scheduled):
         return (len(classes) if self.label == ANY else classes.index(self.label),) * self.count
 
 
+FIRST = {"": Run(), "colour": Run("cifar10", steps=25, guidance=1.0)}
+"""The run of a page whose link says no more, by the page's path."""
+
+
 def begin(run: Run, config: UNetConfig) -> tuple[Path, Guided]:
     """The sampler of ``run`` and who answers it with a network of ``config``."""
     own = generators(run.seed, range(run.count))

@@ -6,9 +6,10 @@ A run's settings give the same pictures here as on the page: --link takes them f
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import _root  # noqa: F401
 import torch
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from ddpm.checkpoint import CheckpointError, load_network, write_beside
 from ddpm.data import to_uint8
 from ddpm.plots import tile
-from ddpm.run import ANY, EACH, MODELS, Run, perform, settings
+from ddpm.run import ANY, EACH, FIRST, MODELS, Run, perform, settings
 from ddpm.settings import Number, Setting
 
 SETTINGS = settings(Run.model)
@@ -58,8 +59,9 @@ def run_of(options: argparse.Namespace) -> tuple[Run, list[str]]:
         except ValueError as error:
             raise ValueError(f"{options.run} holds no run: {error}") from error
     elif options.link is not None:
-        query = options.link.partition("?")[2] if "?" in options.link or "://" in options.link else options.link
-        run, notes = Run.from_query(dict(parse_qsl(query.partition("#")[0], keep_blank_values=True)))
+        link = urlsplit(options.link if re.search(r"[?/]", options.link) else f"?{options.link}")
+        first = FIRST["colour" if link.path.rstrip("/").endswith("/colour") else ""]
+        run, notes = Run.from_query(first.query() | dict(parse_qsl(link.query, keep_blank_values=True)))
     given = {name: read(SETTINGS[name], text) for name, text in vars(options).items() if name in SETTINGS}
     return replace(run, **given), notes
 

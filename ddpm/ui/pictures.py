@@ -14,7 +14,7 @@ from ddpm.data import Projection, to_uint8
 from ddpm.engine import Engine, frames
 from ddpm.plots import tile
 from ddpm.process import Network
-from ddpm.run import ANY, EACH, MODELS, Run
+from ddpm.run import ANY, EACH, FIRST, MODELS, Run
 from ddpm.ui.components.player import frame, player, start
 from ddpm.ui.experiments import pictures as experiments_of
 from ddpm.ui.lesson import (
@@ -54,7 +54,7 @@ to the same run, notes, labels and seconds computed."""
 
 TEXTS = {
     "mnist": Texts(
-        Run("mnist"),
+        FIRST[""],
         """
 # How a diffusion model draws a digit
 A network looks at noise and says which clean picture it might hide (x̂₀). The process takes a step towards that picture,
@@ -65,7 +65,7 @@ and asks again: T times, until no noise is left. No picture is prepared: what yo
         f"Draws handwritten digits with a diffusion model trained on MNIST, and answers once they are finished.\n{_GIVES}",
     ),
     "cifar10": Texts(
-        Run("cifar10", steps=25, guidance=1.0),
+        FIRST["colour"],
         """
 # How a diffusion model paints a picture
 The same process as for the digits, with three colours a pixel and a larger network, trained on 50,000 photographs of
