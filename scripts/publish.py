@@ -23,16 +23,17 @@ from ddpm.report import field_table, image_table, read_rows, toy_table
 ROOT = Path(__file__).resolve().parents[1]
 
 SPACE = (
-    "README.md",
+    "*.md",
     "LICENSE",
     "requirements.txt",
     "app.py",
     "ddpm/**/*",
     "checkpoints/*.safetensors",
+    "checkpoints/*.md",
     "checkpoints/snapshots/*",
-    "docs/page.png",
+    "docs/*",
 )
-"""What a Space needs, as patterns below the folder."""
+"""What a Space and the links of its README need, as patterns below the folder."""
 
 UNUSED = re.compile(r"__pycache__|-classifier\.safetensors$|/\.")
 """Of these, what the app never opens."""
