@@ -99,7 +99,8 @@ def boxes(low: Tensor, high: Tensor) -> Denoise:
     """E[x0 | x_t] when x0 is uniform in one of K boxes, equally likely: corners ``low`` and ``high`` (K, d), x (B, d).
 
     Without the box's walls x0 would be N(x / α, (σ / α)² I) given x_t. In units of that deviation, a wall pair at
-    a < b truncates a coordinate to the mean (φ(a) − φ(b)) / (Φ(b) − Φ(a)), and Φ(b) − Φ(a) is the box's likelihood.
+    a < b truncates a coordinate to the mean (φ(a) − φ(b)) / (Φ(b) − Φ(a)), and Φ(b) − Φ(a) over the
+    box's width is its likelihood.
     """
 
     def denoise(x: Tensor, log_snr: Tensor) -> Tensor:

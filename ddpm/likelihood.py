@@ -98,7 +98,7 @@ def prior_matching(x0: Tensor, log_snr: Tensor) -> Tensor:
 
 
 def denoising_matching(x0: Tensor, predicted: Tensor, log_snr_t: Tensor, log_snr_s: Tensor) -> Tensor:
-    """L_{t−1} = ½ (SNR_s − SNR_t) |x0 − x̂0|² from λ_t to the cleaner λ_s, (B,): shape (B,) (Kingma et al. 2021, eq. 14)."""
+    """L_{t−1} = ½ (SNR_s − SNR_t) |x0 − x̂0|² from λ_t to the cleaner λ_s, (B,): shape (B,) (Kingma et al. 2021, eq. 13)."""
     gain = log_snr_s.double().exp() * -torch.expm1(log_snr_t.double() - log_snr_s.double())
     return 0.5 * gain * (x0.double() - predicted.double()).square().flatten(1).sum(1)
 

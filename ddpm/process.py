@@ -82,7 +82,7 @@ def x0_from_v(x: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
 
 
 def score_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
-    """∇ log p_t(x) = −ε / σ (Song et al. 2021; Tweedie's formula)."""
+    """∇ log p_t(x) = −ε / σ (Song, Sohl-Dickstein et al. 2021, score SDEs; Tweedie's formula)."""
     _, s = factors(log_snr, x)
     return -noise_from_x0(x, x0, log_snr) / s
 
@@ -106,8 +106,8 @@ def posterior(x: Tensor, x0: Tensor, log_snr_t: Tensor, log_snr_s: Tensor, eta: 
     """Mean (B, *D) and standard deviation, shaped to multiply it, of q(x_s | x_t, x0) for a cleaner level s.
 
     With c = 1 − SNR_t / SNR_s: variance = η² c σ_s², k = √(σ_s² − variance) / σ_t,
-    mean = k x + (α_s − k α_t) x0. η = 1 is Ho et al. 2020, eq. 7; η = 0 is DDIM (Song et al. 2021, eq. 12,
-    where η scales the standard deviation as here). At λ_s = +∞ the mean is x0 and the deviation 0.
+    mean = k x + (α_s − k α_t) x0. η = 1 is Ho et al. 2020, eq. 7; η = 0 is DDIM (Song et al. 2021, eq. 12;
+    η scales the standard deviation as in their eq. 16). At λ_s = +∞ the mean is x0 and the deviation 0.
     """
     on_x, on_x0, std = coefficients(log_snr_t, log_snr_s, eta)
     return like(on_x, x) * x + like(on_x0, x) * x0, like(std, x)

@@ -61,7 +61,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Cosine:
-    """ᾱ(t) = cos²(b) / cos²(a), b = (t + s) / (1 + s) · π/2, a = b(0) (Nichol & Dhariwal 2021, eq. 17)."""
+    """ᾱ(t) = cos²(b) / cos²(a), b = (t + s) / (1 + s) · π/2, a = b(0) (Nichol & Dhariwal 2021, eq. 17).
+
+    The angle runs not to π/2, where λ = −∞, but evenly to where λ = −12.
+    """
 
     s: float = 0.008
 

@@ -68,7 +68,7 @@ model than by the data; on *average* over the data no model is, so there the bou
 and over; "±" is one standard error of the mean. A picture is asked about without its label.
 
 *Sources:* Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", eq. 5, and 13 for $L_0$; Kingma et al. 2021,
-"Variational diffusion models", eq. 11 and 14. *Pictures:* from the test sets of MNIST and CIFAR-10.
+"Variational diffusion models", eq. 11 and 13. *Pictures:* from the test sets of MNIST and CIFAR-10.
 """
 
 _DATA = {
