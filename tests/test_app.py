@@ -211,11 +211,16 @@ def test_the_dice_shows_its_seed_and_runs_with_it(page, server):
     assert not np.array_equal(before, grey(page))
 
 
+PATHS = "JSON.stringify(document.querySelector('.plane').data.map(trace => trace.x))"
+
+
 def test_the_plots_hold_the_run_at_rest(page, server):
     open_page(page, server + QUICK)
     assert page.evaluate(TRACES, "plane") == 10 + 2
     assert page.evaluate(INK, "plane") > 0 and page.evaluate(INK, "pixels") > 0
+    before = page.evaluate(PATHS)
     page.locator(".predicted").check()
+    page.wait_for_function(f"before => {PATHS} !== before", arg=before)
     assert page.evaluate(TRACES, "plane") == 10 + 2
 
 

@@ -34,8 +34,21 @@ def test_a_move_keeps_shape_range_and_background():
     assert found.shape == images.shape
     assert found.amin() == -1 and found.amax() <= 1 + 1e-6
     assert (found[:, :, 0] == -1).all()
+    assert len({picture.numpy().tobytes() for picture in found}) == len(found)
     still = moved(images, seeded(1), turn=0, shift=0, zoom=0)
     torch.testing.assert_close(still, images, atol=1e-5, rtol=0)
+
+
+def test_a_move_goes_no_farther_than_it_may():
+    """The centre of a square's light, in pixels from the image's centre."""
+    images = torch.full((200, 1, 16, 16), -1.0)
+    images[:, :, 7:9, 7:9] = 1
+    light = moved(images, seeded(1), turn=0, shift=2.5, zoom=0)[:, 0] + 1
+    place = torch.arange(16) - 7.5
+    down, right = (torch.einsum("bhw,h->b", light, place), torch.einsum("bhw,w->b", light, place))
+    for distance in (down, right):
+        distance = (distance / light.sum((1, 2))).abs()
+        assert 2 < distance.amax() <= 2.5 + 1e-4
 
 
 def test_an_image_and_its_mirror_image_take_turns():

@@ -193,11 +193,6 @@ def test_a_frame_keeps_its_values_while_the_run_goes_on():
     asyncio.run(scenario())
 
 
-def test_the_callers_gradients_stay_on():
-    finished(Gate(), Run(steps=2, count=1))
-    assert torch.is_grad_enabled()
-
-
 # --- several owners -------------------------------------------------------------------------------------------------
 
 

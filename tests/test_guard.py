@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from gradio import processing_utils
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -212,10 +213,11 @@ def test_a_refused_request_takes_nothing_from_the_bucket():
 
 def test_so_many_addresses_are_remembered_and_not_one_more(monkeypatch):
     monkeypatch.setattr(guard, "MOST_ADDRESSES", 3)
-    buckets = Buckets(rate=1, burst=1)
+    buckets = Buckets(rate=1, burst=1, now=lambda: 0)
     for who in "abcd":
         buckets.wait(who)
     assert len(buckets) == 3
+    assert buckets.wait("d") > 0 and buckets.wait("a") == 0  # the one seen first was forgotten
 
 
 def test_too_many_requests_are_refused_in_a_sentence_that_says_how_long_to_wait():
@@ -316,3 +318,11 @@ def test_nothing_reads_a_pickle_or_runs_text(path):
             called = ast.unparse(node.func)
             assert called not in ("eval", "exec", "torch.load", "torch.jit.load", "np.load", "numpy.load")
             assert not {word.arg for word in node.keywords} & {"allow_pickle", "shell"}
+
+
+def test_gradio_fetches_nothing_for_a_visitor(monkeypatch, tmp_path):
+    monkeypatch.setattr(processing_utils, "async_ssrf_protected_get", processing_utils.async_ssrf_protected_get)
+    guard.stay_home()
+    with pytest.raises(ValueError, match="fetches nothing"):
+        asyncio.run(processing_utils.async_ssrf_protected_download("https://example.com/a.png", str(tmp_path)))
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))

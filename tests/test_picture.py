@@ -75,8 +75,14 @@ def test_what_is_transparent_becomes_white(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
 def test_every_usual_kind_of_picture_is_read(tmp_path, mode):
-    name = "a.jpg" if mode == "CMYK" else "a.png"
-    assert from_file(file(tmp_path, halves().convert(mode), name)).shape == UPLOAD
+    image = halves().convert(mode)
+    pixels = from_file(file(tmp_path, image, "a.jpg" if mode == "CMYK" else "a.png")).float()
+    assert pixels.shape == UPLOAD
+    for columns, x in ((slice(0, 15), 30), (slice(17, 32), 50)):
+        colour = torch.tensor(
+            image.convert("RGB").crop((x - 8, 12, x + 8, 28)).resize((1, 1), Image.BOX).getpixel((0, 0))
+        )
+        assert torch.allclose(pixels[:, 8:24, columns].mean((1, 2)), colour.float(), atol=12)
 
 
 def test_a_grey_picture_of_sixteen_bits_is_that_of_eight(tmp_path):

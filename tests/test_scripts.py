@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ from ddpm.data import to_uint8
 from ddpm.models import load_models
 from ddpm.networks import UNet, UNetConfig
 from ddpm.plots import tile
-from ddpm.run import Run, perform
+from ddpm.run import FIRST, Run, perform
 from ddpm.training import Trainer
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -386,6 +387,13 @@ def test_a_saved_run_and_its_link_draw_the_same_pictures_again(call, checkpoints
     assert Image.open(io.BytesIO(other)).size == Image.open(io.BytesIO(first)).size
 
 
+def test_a_link_to_the_page_of_colour_pictures_draws_what_that_page_draws(call, tmp_path):
+    link, saved = "http://a.example/colour?count=1&steps=2", tmp_path / "run.json"
+    outcome = call("sample.py", "--link", link, "--save-run", saved, "--out", tmp_path / "a.png")
+    assert outcome.status == 0
+    assert Run.from_json(saved.read_text()) == replace(FIRST["colour"], count=1, steps=2)
+
+
 def test_a_value_of_a_link_that_is_corrected_is_told(call, checkpoints):
     outcome = call(
         "sample.py", "--link", "steps=0&count=1", "--checkpoints", checkpoints, "--out", checkpoints / "a.png"
@@ -534,7 +542,10 @@ def test_a_space_gets_what_the_app_needs_and_nothing_else(call, account, tmp_pat
     assert account.created == [{"name": "digits", "organization": "someone", "type": "space", "sdk": "gradio"}]
     assert len(account.commits) == 1
     top = {path.split("/")[0] for path in account.files}
-    assert top == {"README.md", "LICENSE", "requirements.txt", "app.py", "ddpm", "checkpoints", "docs", "notes.txt"}
+    papers = {path.name for path in SCRIPTS.parent.glob("*.md")}
+    assert top == {"LICENSE", "requirements.txt", "app.py", "ddpm", "checkpoints", "docs", "notes.txt", *papers}
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", account.files["README.md"].decode())
+    assert len(linked) > 5 and set(linked) <= account.files.keys()
     assert "ddpm/gone.py" not in account.files and not [path for path in account.files if "classifier.s" in path]
     for path in ("app.py", "ddpm/ui/components/player.js", "checkpoints/mnist.safetensors"):
         assert account.files[path] == (SCRIPTS.parent / path).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ddpm.data import MIXTURE_STD, TOYS
 from ddpm.denoiser import denoiser
 from ddpm.evaluate import Setting, agreement, field_error, generate, sliced_wasserstein
 from ddpm.process import seeded
+from ddpm.report import digest
 from ddpm.sampling import sample
 from ddpm.schedule import Cosine, Polynomial, grid
 
@@ -45,6 +47,25 @@ def test_the_mnist_network_draws_the_digits_asked_for_under_any_schedule(schedul
     drawn, asked = samples("mnist", Setting(10, schedule, samples=50))
     found = classified(load("mnist-classifier"), drawn)[1]
     assert agreement(found, asked) >= 0.9
+
+
+def test_the_cifar10_network_draws_the_objects_asked_for():
+    drawn, asked = samples("cifar10", Setting(10, guidance=1.0, samples=50))
+    found = classified(load("cifar10-classifier"), drawn)[1]
+    assert agreement(found, asked) >= 0.7
+
+
+@pytest.mark.parametrize("report", sorted(CHECKPOINTS.glob("*.json")), ids=lambda path: path.stem)
+def test_what_is_told_of_the_weights_was_measured_with_them(report):
+    told = json.loads(report.read_text("utf-8"))
+    if report.stem == "likelihood":
+        rows = [(row["data"], "checkpoint", row["checkpoint"]) for row in told]
+    else:
+        rows = [(told["data"], *made) for row in told["rows"] for made in row["made_with"].items()]
+    assert rows
+    for data, part, made_with in rows:
+        name = f"{data}-classifier" if part == "classifier" else data
+        assert made_with == digest(CHECKPOINTS / f"{name}.safetensors")
 
 
 @pytest.mark.parametrize("name", MOST_FLOPS)

@@ -117,9 +117,11 @@ def test_what_fails_is_told_after_the_frames_before_it():
         raise ArithmeticError("no number")
 
     async def listen():
-        return await rest_of(told(Engine(), failing()))
+        return [message async for message in told(Engine(), failing())]
 
-    assert [*chain(*asyncio.run(listen()))] == ["start", "frame 0", "end"]
+    *earlier, end = [line for message in asyncio.run(listen()) for line in message.split("\n")]
+    assert [kind for line in earlier for kind in kinds(line)] == ["start", "frame 0"]
+    assert json.loads(end.partition("|")[0])["problem"] == lesson.FAILED
 
 
 def test_a_frame_that_cannot_be_written_is_told_like_a_failure(caplog):
