@@ -25,8 +25,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
+from app import LESSONS
+
 QUICK = {"count": 1, "steps": 2}
-PATHS = ("", "colour", "line", "plane")
+RUNS = ("", "colour", "line", "plane")
+"""The paths of the lessons that begin with a run."""
 
 
 def copied(folder: Path) -> Path:
@@ -151,14 +154,15 @@ def below(tmp_path_factory):
         yield address
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", RUNS)
 def test_every_lesson_runs_below_a_path(page, below, path):
     state = open_page(page, f"{below}/{path}?steps=5&count={2 if path in ('', 'colour') else 100}")
     assert state["state"] == "finished" and state["plots"] == "ready"
 
 
-def test_the_lesson_on_training_has_its_plots_below_a_path(page, below):
-    page.goto(f"{below}/train")
+@pytest.mark.parametrize("path", [lesson.path for lesson in LESSONS if lesson.path not in RUNS])
+def test_every_other_lesson_has_its_plots_below_a_path(page, below, path):
+    page.goto(f"{below}/{path}")
     page.wait_for_function("document.querySelector('.player')?.dataset.plots === 'ready'")
 
 

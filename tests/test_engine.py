@@ -133,14 +133,16 @@ def test_the_event_loop_is_roused_only_for_what_is_waited_for():
 @pytest.mark.parametrize("count", [1, ENOUGH])
 def test_who_waits_for_a_number_of_frames_has_them_before_the_last(count):
     async def wait():
-        job = submit(Engine(), Gate(), Run(steps=1000, count=1))
+        job, unread = submit(Engine(), Gate(), Run(steps=1000, count=1)), []
         for _ in range(2):
             await asyncio.wait_for(job.gather(2 * PATIENCE, count), PATIENCE)
-            taken = [(await job.next()).index for _ in range(count)]
+            unread.append(len(job._frames))
+            for _ in range(count):
+                await job.next()
         job.stopped.set()
-        return taken
+        return unread
 
-    assert len(asyncio.run(wait())) == count
+    assert min(asyncio.run(wait())) >= count
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from ddpm.networks import UNet, UNetConfig
 from ddpm.run import MODELS, Run, perform, settings, shown
 from ddpm.sampling import SAMPLERS
-from ddpm.schedule import SCHEDULES, Table, betas, grid
+from ddpm.schedule import SCHEDULES, Table, grid
 from ddpm.settings import (
     LEAST_BETA,
     MOST_TEXT,
@@ -99,11 +99,6 @@ def test_any_label_is_the_number_of_classes_for_all():
 
 
 @every_run
-def test_a_run_comes_back_from_its_query_without_corrections(run):
-    assert Run.from_query(run.query()) == (run, [])
-
-
-@every_run
 def test_a_run_comes_back_from_its_link(run):
     assert Run.from_query(dict(parse_qsl(urlencode(run.query())))) == (run, [])
 
@@ -184,11 +179,6 @@ def test_a_table_of_betas_comes_back_from_its_text(count):
     back = Run(schedule="table", table=text).curve.betas
     assert back == pytest.approx(table, rel=2.5e-4)
     assert decode_betas(encode_betas(back)) == pytest.approx(back, rel=1e-6)
-
-
-def test_as_many_steps_as_the_table_has_entries_give_the_table_back():
-    run = Run(schedule="table", table="0.1 0.2 0.7 0.05", steps=4)
-    assert_close(betas(grid(run.curve, 4)).flip(0), torch.tensor([0.1, 0.2, 0.7, 0.05], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("text", ["[0.1, 0.2,\n 0.3]", "0.1;0.2;0.3", " .1\t2e-1 0.3 ", "(0.1, 0.2, 0.3,)"])

@@ -29,10 +29,11 @@ from test_training import PICTURES, RECIPE, pictures, unet_trainer
 
 import ddpm
 from ddpm.checkpoint import load_network, load_projection, load_tensors, save_network
-from ddpm.data import to_uint8
+from ddpm.data import Images, principal_plane, to_uint8
 from ddpm.models import load_models
 from ddpm.networks import UNet, UNetConfig
 from ddpm.plots import tile
+from ddpm.process import seeded
 from ddpm.run import FIRST, Run, perform
 from ddpm.training import Trainer
 
@@ -322,6 +323,19 @@ def test_the_projection_script_writes_the_plane_of_its_data(call, digits):
     assert plane.points.shape == (20, 2)
     assert plane.labels.tolist() == [row * 30 // 20 % 10 for row in range(20)]
     assert np.allclose(plane.axes @ plane.axes.T, np.eye(2), atol=1e-5)
+
+
+def test_the_plane_of_most_variance_is_found_again():
+    """Pictures along two known directions, with standard deviations of 30 and 10 grey levels, and a third of 1."""
+    known = torch.linalg.qr(torch.randn(12, 3, generator=seeded(1)))[0].T
+    weights = torch.randn(2000, 3, generator=seeded(2)) * torch.tensor([30.0, 10.0, 1.0])
+    pixels = (128 + weights @ known).round().clamp(0, 255).to(torch.uint8)
+    plane = principal_plane(Images(pixels.view(-1, 1, 3, 4), torch.zeros(2000, dtype=torch.long), ("a",)), 100)
+    turned = np.abs(plane.axes @ known.numpy().T)
+    assert np.allclose(turned, [[1, 0, 0], [0, 1, 0]], atol=0.02)
+    assert np.allclose(plane.explained, [0.9, 0.1], atol=0.02)
+    assert np.allclose(plane.mean, 0, atol=0.02)
+    assert np.allclose(np.abs(plane.points), np.abs(weights[::20, :2]) / 127.5, atol=0.03)
 
 
 def test_the_projection_script_names_missing_data(call, tmp_path):
