@@ -178,6 +178,21 @@ def test_a_lesson_without_a_run_streams_what_its_page_gets(client, name, asked, 
     assert not headers[-1]["problem"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({}, None),
+        ({"label": "any", "guidance": 2}, "no label asked for"),
+        ({"sampler": "heun", "eta": 1}, "η belongs to"),
+        ({"schedule": "constant", "c": 1}, "never reaches pure noise"),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_do_what_they_seem_to_are_told_and_others_are_not(client, settings, part):
+    _, told = client.predict(count=1, steps=1, **settings, api_name="/generate_mnist")
+    assert len(told["notes"]) == bool(part) and (not part or part in told["notes"][0])
+
+
 def test_two_answers_at_once_do_not_disturb_one_another(client):
     jobs = [client.submit(label="each", count=4, steps=20, seed=seed, api_name="/generate_mnist") for seed in (1, 2)]
     for job, seed in zip(jobs, (1, 2)):
