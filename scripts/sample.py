@@ -1,6 +1,7 @@
 """Sample pictures into a PNG: python scripts/sample.py --label 3 --count 9 --steps 50 --seed 7 --out digits.png.
 
-A run's settings give the same pictures here as on the page: --link takes them from the page's address.
+A run's settings give the same pictures here as on the page: --link takes them from the address of
+the page of digits or of colour pictures.
 """
 
 from __future__ import annotations

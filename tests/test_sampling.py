@@ -130,7 +130,7 @@ def test_every_sampler_yields_T_plus_1_states_down_to_the_clean_sample(name, ste
     assert_close(torch.stack([state.log_snr for state in states]), levels)
     assert torch.equal(states[0].x, noise)
     assert all(torch.equal(state.x0, gaussian(state.x, state.log_snr)) for state in states[:-1])
-    assert torch.equal(states[-1].x, states[-2].x0)
+    assert torch.equal(states[-1].x, states[-2].x0) and torch.equal(states[-1].x, states[-1].x0)
 
 
 @every_sampler
