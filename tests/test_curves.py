@@ -158,6 +158,19 @@ def test_the_page_shows_five_plots_of_six_schedules_and_a_strip_under_each(page,
     assert page.locator(".katex").count() >= 8
 
 
+@pytest.mark.parametrize("steps", [1, 40])
+def test_the_plots_hold_every_schedule_and_begin_at_the_picture(page, server, steps):
+    open_page(page, f"{server}/schedules?steps={steps}&c=3")
+    found = compare(Curves(steps=steps, c=3.0))
+    drawn = page.evaluate("() => [...document.querySelectorAll('.plot')].map(p => p.data.map(({ x, y }) => [x, y]))")
+    clean = {"alpha_bar": 1, "one_minus_alpha_bar": 0, "sqrt_alpha_bar": 1}
+    for row, (quantity, traces) in enumerate(zip(QUANTITIES, drawn, strict=True)):
+        first = [clean[quantity]] if quantity in clean else []
+        for values, (x, y) in zip(found.values[:, row], traces, strict=True):
+            assert x == [*(0 for _ in first), *found.steps]
+            assert y == pytest.approx([*first, *values], rel=1e-5, abs=1e-6)
+
+
 def test_a_click_on_a_name_chooses_the_schedule_and_its_parameter(page, server):
     open_page(page, server + QUICK)
     assert not page.locator("#reach").is_visible()

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pages import query, wait
@@ -173,6 +174,33 @@ def test_the_page_shows_a_step_samples_and_curves_by_itself(page, server):
     assert "8 test pictures: " in page.locator(".of-x0").inner_text()
     assert len(page.evaluate("document.querySelector('.curves').data")) == 4
     assert len(page.evaluate("document.querySelector('.by-t').data")) == 7
+
+
+def test_the_pictures_numbers_and_curves_are_those_of_the_step(page, server, trained):
+    open_lesson(page, server + LINK)
+    (shown,) = step(Learning(snapshot="2500", seed=3, noise=2), trained)
+    batch, ours, theirs = shown.batch, *shown.answers
+    cells = np.array(
+        page.evaluate("""() => [...document.querySelectorAll('.batch canvas')].map(c =>
+      [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data])""")
+    ).reshape(7, 8, 784, 4)
+    greys = {0: batch.x0, 1: batch.noise / 3, 2: batch.x, 3: ours.noise / 3, 5: theirs.noise / 3}
+    for row, values in greys.items():
+        expected = 127.5 * (np.asarray(values).reshape(8, 784).clip(-1, 1) + 1)
+        assert np.abs(cells[row, :, :, 0] - expected).max() <= 1, row
+    for row, answer in ((4, ours), (6, theirs)):
+        off = np.abs(batch.noise.numpy() - answer.noise).flatten()
+        brightness = cells[row, :, :, :3].sum(-1).flatten()[off.argsort()]
+        assert np.diff(brightness).min() >= -5  # brighter where it errs more, but for rounding
+        assert np.ptp(brightness) > 250
+    said = page.locator(".batch .value").all_inner_texts()
+    assert said[:8] == [str(t) for t in batch.t.tolist()]
+    assert [float(text) for text in said[8:]] == pytest.approx([*ours.error, *theirs.error], rel=0.06, abs=5.1e-6)
+    drawn = page.evaluate("() => document.querySelector('.by-t').data.map(({ x, y }) => [x, y])")
+    for (x, y), (_, losses) in zip(
+        drawn, [*trained["unet"].curves["by_t"], trained["convolutions"].curves["by_t"][-1]]
+    ):
+        assert y == losses and x == pytest.approx([1000 - (k + 0.5) * 1000 / len(y) for k in range(len(y))])
 
 
 def test_the_next_step_draws_another_batch_and_the_address_follows(page, server):

@@ -36,7 +36,7 @@ from ddpm.line import (
     table,
     true_modes,
 )
-from ddpm.process import seeded
+from ddpm.process import noise_from_x0, score_from_x0, seeded
 from ddpm.run import shown
 from ddpm.schedule import betas, grid
 from ddpm.ui.components import line as player
@@ -317,6 +317,42 @@ def test_the_histogram_at_rest_holds_all_samples(page, server):
         "() => { const { x, y } = document.querySelector('.histogram').data[0]; return [[...x], [...y]]; }"
     )
     assert np.trapezoid(y, x) == pytest.approx(1)
+
+
+DRAWN = """name => Object.fromEntries(document.querySelector(`.${name}`).data.map(
+  ({ name, x, y }) => [name, [[...x], [...y]]]))"""
+
+
+@pytest.mark.parametrize(
+    ("curve", "of"), [("noise", noise_from_x0), ("x0", lambda x, x0, log_snr: x0), ("score", score_from_x0)]
+)
+def test_the_curves_are_those_of_the_network_and_of_the_formula(page, server, network, curve, of):
+    open_page(page, f"{server}{QUICK}&show_curve={curve}")
+    scrub(page, 6)
+    page.wait_for_function("document.querySelector('.histogram').data.length === 4")
+    line = Line(count=200, steps=12, seed=3)
+    frame, drawn = carried_out(line, network)[6], page.evaluate(DRAWN, "curves")
+    for source, tolerance in (("exact", 1e-4), ("learned", 1e-3)):
+        x, y = drawn[source]
+        expected = of(AXIS, torch.from_numpy(getattr(frame, source)), torch.tensor(frame.log_snr))
+        assert x == pytest.approx(AXIS.tolist(), abs=1e-5) and y == pytest.approx(expected.tolist(), abs=tolerance)
+
+
+def test_the_densities_are_the_exact_ones_and_the_histogram_counts_the_samples(page, server, network):
+    open_page(page, server + QUICK)
+    scrub(page, 6)
+    page.wait_for_function("document.querySelector('.histogram').data.length === 4")
+    line = Line(count=200, steps=12, seed=3)
+    true, made, drawn = densities(line).numpy(), carried_out(line, network), page.evaluate(DRAWN, "histogram")
+    near = {"abs": float(true.max()) / 60_000}
+    assert drawn["true density pₜ"][1] == pytest.approx(true[6].tolist(), **near)
+    assert drawn["true density at the end"][1] == pytest.approx(true[12].tolist(), **near)
+    for name, frame in (("samples", made[6]), ("samples at the end", made[12])):
+        heights = np.array(drawn[name][1])
+        bars = heights[1:-1:2] if name == "samples" else heights[::2]
+        assert bars == pytest.approx(frame.counts.reshape(-1, 8).sum(1) / (200 * 8 * 2 * EDGE / BINS))
+    heat = page.evaluate("() => (({ x, z }) => [x, z])(document.querySelector('.heat').data[0])")
+    assert heat[0] == list(range(13)) and np.abs(np.array(heat[1]).T[::-1] - true).max() <= near["abs"]
 
 
 def test_the_traces_stay_within_the_axes_when_the_address_has_changed(page, server):

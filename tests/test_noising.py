@@ -7,6 +7,7 @@ import base64
 import json
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,6 +19,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from torch.testing import assert_close
 
+from ddpm.checkpoint import load_network
 from ddpm.engine import Forward
 from ddpm.noising import (
     BINS,
@@ -35,10 +37,12 @@ from ddpm.noising import (
 )
 from ddpm.picture import DRAWING, UPLOAD, encode
 from ddpm.process import seeded
+from ddpm.run import strip_steps
 from ddpm.settings import SCHEDULE
 from ddpm.ui.components.noising import pack, start
 from ddpm.ui.noising import PRESETS, take
 
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 SKETCH = encode(torch.randint(256, DRAWING, generator=seeded(1)).to(torch.uint8), 4)
 PHOTO = encode(torch.randint(256, UPLOAD, generator=seeded(2)).to(torch.uint8), 8)
 SETTINGS = [
@@ -244,6 +248,8 @@ def test_every_preset_is_shown_as_it_says():
 # --- the page -------------------------------------------------------------------------------------------------------
 
 QUICK = "/noising?steps=40&t=12"
+STRIP = """() => [...document.querySelectorAll('.strip canvas')].map(c =>
+  [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0))"""
 INK = "name => { const c = document.querySelector(`canvas.${name}`); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0); }"
 
 
@@ -263,13 +269,45 @@ def red(page, name):
 def test_the_page_shows_the_five_pictures_the_strip_and_the_numbers(page, server):
     open_page(page, server + QUICK)
     noising = Noising(steps=40, t=12)
-    assert np.abs(red(page, "x0") - 127.5 * (noising.x0.flatten().numpy() + 1)).max() <= 1
-    x = noised(noising, (12,)).flatten().clamp(-1, 1).numpy()
-    assert np.abs(red(page, "x") - 127.5 * (x + 1)).max() <= 1
-    assert page.locator(".strip button").count() == 8
+    (found,) = finished(moment(noising, load_network(CHECKPOINTS / "mnist.safetensors").network))
+    expected = {
+        "x0": found.x0,
+        "noise": found.noise / 3,
+        "x": found.x,
+        "noise-hat": found.predicted_noise / 3,
+        "x0-hat": found.predicted_x0,
+    }
+    for name, values in expected.items():
+        assert np.abs(red(page, name) - 127.5 * (values.flatten().clip(-1, 1) + 1)).max() <= 1, name
+    strips = page.evaluate(STRIP)
+    assert len(strips) == page.locator(".strip button").count() == 8
+    for reds, x in zip(strips, noised(noising, strip_steps(40)), strict=True):
+        assert np.abs(np.array(reds) - 127.5 * (x.flatten().clamp(-1, 1).numpy() + 1)).max() <= 1
     assert page.locator(".step").inner_text() == "step t = 12 of 40"
     assert page.locator(".numbers tbody tr").count() == len(WAYS) and "±" in page.locator(".numbers").inner_text()
     assert page.locator(".katex").count() >= 4
+
+
+def test_the_plots_hold_the_formulas_and_what_was_measured(page, server):
+    open_page(page, server + QUICK)
+    noising = Noising(steps=40, t=12)
+    (measured,) = [found for found in measure(noising) if found is not None]
+    rows = {t: row for row, t in enumerate(measured.steps)}
+    jump, chain = WAYS.index("jump"), WAYS.index("chain")
+    signal, std = (values.numpy() for values in factors(noising, "jump"))
+    expected = {
+        "factor √ᾱ, formula": signal[[t - 1 for t in measured.steps]],
+        "variance 1 − ᾱ, formula": std[[t - 1 for t in measured.steps]] ** 2,
+        "factor, chain": measured.factor[chain],
+        "factor, jump": measured.factor[jump],
+        "variance, chain": measured.variance[chain],
+        "variance, jump": measured.variance[jump],
+    }
+    drawn = page.evaluate("() => document.querySelector('.agreement').data.map(({ name, x, y }) => [name, x, y])")
+    assert [name for name, _, _ in drawn] == list(expected)
+    for name, x, y in drawn:
+        assert len(x) >= 20 and x[-1] == 40
+        assert np.abs(np.array(y) - expected[name][[rows[t] for t in x]]).max() < 1e-5, name
 
 
 def test_moving_t_by_the_keyboard_changes_the_picture_and_the_address_but_no_axis(page, server):

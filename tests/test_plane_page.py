@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pages import INK, TRACES, finish, open_page, query, scrub, state, wait
 from test_plane import TRIANGLE
 
+from ddpm.checkpoint import load_network
 from ddpm.engine import Place
-from ddpm.plane import AXIS, DRAWN, FIELD_AXIS, Plane, decode_points, frames, sketch
+from ddpm.plane import AXIS, DRAWN, FIELD, FIELD_AXIS, Plane, decode_points, frames, sketch
+from ddpm.process import noise_from_x0, posterior, score_from_x0
 from ddpm.ui.components import plane as player
 from ddpm.ui.components import shared
 from ddpm.ui.experiments import PLANE as EXPERIMENTS
@@ -146,6 +149,51 @@ def test_the_caption_says_which_formula_the_arrows_are(page, server, arrows):
     page.locator(".caption", has_text=formulas[arrows]).wait_for()
     share = page.locator(".caption b").last.inner_text()
     assert 0 < float(share.removesuffix(" %")) < 40  # the learned arrows are near the exact ones
+
+
+FIELDS = {
+    "noise": lambda x, x0, log_snr: -noise_from_x0(x, x0, log_snr),
+    "score": score_from_x0,
+    "pull": lambda x, x0, log_snr: x0 - x,
+    "velocity": lambda x, x0, log_snr: (posterior(x, x0, log_snr, log_snr + 1e-4, eta=0)[0] - x) / 1e-4,
+}
+
+
+@pytest.mark.parametrize("arrows", FIELDS)
+def test_the_arrows_are_the_fields_of_the_network_and_of_the_formula(page, server, arrows):
+    open_page(page, f"{server}{QUICK}&show_arrows={arrows}&show_of=both")
+    scrub(page, 6)
+    at_rest(page)
+    page.wait_for_function("document.querySelector('.player').dataset.position === '6'")
+    drawn = page.evaluate(
+        "() => Object.fromEntries(document.querySelector('.world').data.map(t => [t.name, [t.x, t.y]]))"
+    )
+    network = load_network(Path(__file__).parents[1] / "checkpoints" / "moons.safetensors").network
+    frame = [one for one in frames(Plane(count=200, steps=12, seed=3), network) if one is not None][6]
+    fields = {
+        source: FIELDS[arrows](FIELD.double(), torch.from_numpy(x0).double(), torch.tensor(frame.log_snr).double())
+        for source, x0 in (("exact", frame.exact), ("learned", frame.learned))
+    }
+    longest = np.sort(np.linalg.norm(fields["exact"], axis=1))[380]
+    for source, field in ((source, field.numpy()) for source, field in fields.items()):
+        ends = np.array(drawn[source], float).reshape(2, 400, 3, 3)[:, :, 0, :2]  # of an arrow's three lines the first
+        size = np.linalg.norm(field, axis=1, keepdims=True)
+        way = 0.95 * (FIELD_AXIS[1] - FIELD_AXIS[0]).item() * np.sqrt(np.minimum(size / longest, 1)) * field / size
+        assert np.abs(ends.mean(2).T - FIELD.numpy()).max() < 1e-5
+        assert np.abs((ends[:, :, 1] - ends[:, :, 0]).T - way).max() < 2e-3
+
+
+def test_the_particles_and_the_density_are_those_of_the_run(page, server):
+    open_page(page, f"{server}{QUICK}&show_density=1&denoiser=exact")
+    scrub(page, 6)
+    at_rest(page)
+    page.wait_for_function("document.querySelector('.player').dataset.position === '6'")
+    frame = [one for one in frames(Plane(count=200, steps=12, seed=3, denoiser="exact"), None) if one is not None][6]
+    x, y, z = page.evaluate(
+        "() => (({ data }) => [data.at(-1).x, data.at(-1).y, data[0].z])(document.querySelector('.world'))"
+    )
+    assert np.abs(np.stack([x, y], 1) - frame.x).max() < 1e-3
+    assert np.abs(np.square(z) - frame.density).max() <= frame.density.max() / 500
 
 
 def test_the_keyboard_steps_and_plays(page, server):
