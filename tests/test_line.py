@@ -269,7 +269,9 @@ def test_a_frame_decodes_to_curves_counts_and_paths(sent):
 
 
 def read_by_script(name):
-    return set(re.findall(rf"(?<![\w.]){name}\.(\w+)", SCRIPT))
+    read = set(re.findall(rf"(?<![\w.]){name}\.(\w+)", SCRIPT))
+    assert read, f"the script reads nothing of {name}"
+    return read
 
 
 def test_the_headers_hold_all_that_the_script_reads(sent):

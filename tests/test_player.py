@@ -72,7 +72,9 @@ def parts(message):
 
 def read_by_script(pattern):
     """The names that the browser's script reads where ``pattern`` matches before them."""
-    return set(re.findall(rf"(?<![\w.]){pattern}\.(\w+)", SCRIPT))
+    read = set(re.findall(rf"(?<![\w.]){pattern}\.(\w+)", SCRIPT))
+    assert read, f"the script reads nothing of {pattern}"
+    return read
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +15,10 @@ from ddpm.backend import BackendError
 from ddpm.checkpoint import load_network
 from ddpm.engine import Engine, frames
 from ddpm.networks import UNetConfig
-from ddpm.remote import replicated
+from ddpm.remote import PATIENCE, RemoteNetwork, Replica, replicated
 from ddpm.run import Run, perform
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not find_spec("ray"), reason="Ray Serve is not installed; requirements-ray.txt has it"),
-]
+with_ray = pytest.mark.skipif(not find_spec("ray"), reason="Ray Serve is not installed; requirements-ray.txt has it")
 
 MNIST = Path(__file__).parents[1] / "checkpoints" / "mnist.safetensors"
 DEADLY = 7
@@ -41,6 +39,35 @@ def mortal() -> nn.Module:
     return Mortal()
 
 
+class Handle:
+    """As a deployment's, with one replica in this process: arrays that cannot be written to go to it."""
+
+    def __init__(self, replica):
+        self.replica, self.asked = replica, []
+
+    def remote(self, name, *arrays):
+        for array in arrays:
+            array.setflags(write=False)
+        self.asked.append((name, *map(type, arrays)))
+
+        def result(timeout_s):
+            assert timeout_s == PATIENCE
+            return self.replica(name, *arrays)
+
+        return SimpleNamespace(result=result)
+
+
+def test_what_a_replica_is_asked_are_arrays_and_its_answer_is_the_networks(networks):
+    handle = Handle(Replica(networks, "torch", threads=1))
+    network = RemoteNetwork("mnist", networks["mnist"].config, handle)
+    run = Run(count=3, steps=3, guidance=1.5, seed=1)
+    for told, state in zip(perform(run, network), perform(run, networks["mnist"]), strict=True):
+        np.testing.assert_allclose(told.x, state.x, atol=1e-4)
+    assert handle.asked == [("mnist", np.ndarray, np.ndarray, np.ndarray)] * 3
+
+
+@with_ray
+@pytest.mark.slow
 def test_ray_that_cannot_start_is_one_sentence(monkeypatch):
     import ray
 
@@ -79,6 +106,8 @@ async def outcomes(engine, network, runs):
     return await asyncio.gather(*map(follow, jobs), return_exceptions=True)
 
 
+@with_ray
+@pytest.mark.slow
 def test_runs_on_replicas_give_the_pictures_of_the_network_in_this_process(networks, remote):
     runs = [Run(count=5, steps=4, seed=1), Run(label="3", count=2, steps=3, guidance=1.5, eta=1.0, seed=2)]
     found = asyncio.run(outcomes(Engine(batch=4, lanes=2), remote["mnist"], runs))
@@ -88,6 +117,8 @@ def test_runs_on_replicas_give_the_pictures_of_the_network_in_this_process(netwo
             np.testing.assert_allclose(frame.x, state.x, atol=1e-4)
 
 
+@with_ray
+@pytest.mark.slow
 def test_a_replica_that_dies_ends_only_the_runs_in_its_batch_and_the_next_run_works(remote):
     async def scenario():
         engine, network = Engine(batch=1, lanes=2), remote["mortal"]
