@@ -61,8 +61,10 @@ def run_of(options: argparse.Namespace) -> tuple[Run, list[str]]:
             raise ValueError(f"{options.run} holds no run: {error}") from error
     elif options.link is not None:
         link = urlsplit(options.link if re.search(r"[?/]", options.link) else f"?{options.link}")
-        first = FIRST["colour" if link.path.rstrip("/").endswith("/colour") else ""]
-        run, notes = Run.from_query(first.query() | dict(parse_qsl(link.query, keep_blank_values=True)))
+        page, query = link.path.rstrip("/").rpartition("/")[2], dict(parse_qsl(link.query, keep_blank_values=True))
+        run, notes = Run.from_query(FIRST.get(page, Run()).query() | query)
+        if page not in FIRST and "guidance" not in query:  # the app may be below a path, where links hold every setting
+            notes = [f"The link does not say that /{page} shows pictures; it is taken for the page of digits.", *notes]
     given = {name: read(SETTINGS[name], text) for name, text in vars(options).items() if name in SETTINGS}
     return replace(run, **given), notes
 

@@ -408,6 +408,14 @@ def test_a_link_to_the_page_of_colour_pictures_draws_what_that_page_draws(call, 
     assert Run.from_json(saved.read_text()) == replace(FIRST["colour"], count=1, steps=2)
 
 
+@pytest.mark.parametrize(("path", "told"), [("plane?steps=2", True), ("diffusion/?steps=2&guidance=1", False)])
+def test_a_link_that_may_be_of_a_page_without_pictures_is_told(call, checkpoints, path, told):
+    out = checkpoints / "a.png"
+    outcome = call("sample.py", "--link", f"http://a.example/{path}", "--checkpoints", checkpoints, "--out", out)
+    assert outcome.status == 0 and out.exists()
+    assert ("The link does not say that /plane shows pictures" in outcome.out) == told
+
+
 def test_a_value_of_a_link_that_is_corrected_is_told(call, checkpoints):
     outcome = call(
         "sample.py", "--link", "steps=0&count=1", "--checkpoints", checkpoints, "--out", checkpoints / "a.png"
