@@ -151,13 +151,13 @@ def image_settings(samples: int, extent: str = "standard") -> list[Setting]:
         return [replace(way, steps=steps, samples=counts[steps]) for way in FRONTIER for steps in FRONTIER_STEPS]
     if extent == "marks":
         return _with_samples([Setting(25), Setting(250, eta=1.0)], samples)
-    main = [Setting(50), Setting(10, sampler="dpm-solver++")]
+    main = [Setting(50), Setting(50, guidance=0.2), Setting(10, sampler="dpm-solver++")]
     others = [Setting(steps) for steps in (5, 10, 25)] + [Setting(50, eta=1.0)]
     others += [Setting(25, sampler="dpm-solver++"), Setting(10, sampler="heun")]
     others += [Setting(25, schedule=name) for name in SCHEDULES if name != "cosine"]
     others += [Setting(25, guidance=guidance) for guidance in (1.0, 3.0)]
     if extent == "quick":
-        return _with_samples([main[1], *others[:2]], min(samples, 200))
+        return _with_samples([main[-1], *others[:2]], min(samples, 200))
     rows = _with_samples(main, samples) + _with_samples(others, samples if extent == "full" else min(samples, 400))
     return rows + _with_samples([Setting(1000)], min(samples, 100))
 
