@@ -69,7 +69,7 @@ and asks again: T times, until no noise is left. No picture is prepared: what yo
         """
 # How a diffusion model paints a picture
 The same process as for the digits, with three colours a pixel and a larger network, trained on 50,000 photographs of
-32 × 32 pixels. Watch how the layout settles first and the details last. The network has seen each photograph 60 times
+32 × 32 pixels. Watch how the layout settles first and the details last. The network has seen each photograph 76 times
 only: it knows colours and scenes, and guidance w = 1 brings out the object that was asked for. At w = 0 you see the
 network as it is: then the object is right in seven of ten pictures.
 """,
