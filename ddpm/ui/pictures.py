@@ -189,7 +189,11 @@ def _settings() -> dict[str, gr.components.Component]:
         ),
         "eta": slider(Run, "eta", 0.05, "Noise added on the way, η", "0: none (DDIM). 1: as much as DDPM adds."),
         "guidance": slider(
-            Run, "guidance", 0.1, "Guidance w", "0: the network as it is. More: exaggerates what was asked for."
+            Run,
+            "guidance",
+            0.1,
+            "Guidance w",
+            "0: the network as it is. 0.2: fewer wrong ones. More: exaggerates what was asked for.",
         ),
         "seed": seed(Run, "The noise begun with: the same seed gives the same pictures."),
     }
