@@ -1,6 +1,7 @@
 """Carries out many visitors' work at once: one thread owns it, batches what they ask the networks, hands on frames.
 
-A job is a generator. It yields a frame to show, None for a step that shows nothing, or a ``Forward``, which the engine
+The machine is shared out evenly among the addresses that jobs come from, and within an address among its jobs, so that
+whoever asks for much waits for it alone. A job is a generator. It yields a frame to show, None for a step that shows nothing, or a ``Forward``, which the engine
 answers with the network's output: rows of different jobs, at different steps, schedules, labels and guidance, go
 through the network in one batch, since each row carries its own noise level.
 """
@@ -11,8 +12,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -32,11 +33,21 @@ log = logging.getLogger(__name__)
 MOST_JOBS = 32
 """Jobs under way at once; further ones wait, and are told their place."""
 
+MOST_OF_ADDRESS, MOST_IN_ALL = 96, 384
+"""Jobs, under way and waiting, of one address (that of a lecture hall, perhaps) and of all; no more are taken."""
+
+TURN = 0.03
+"""Seconds in which jobs compute on their own, before what they have asked the networks is computed."""
+
 MOST_UNREAD = 16
 """Frames of a job that its owner has not taken; with more it pauses. Of 25 colour pictures that is up to 20 MB."""
 
 ENOUGH = MOST_UNREAD * 3 // 4
 """Unread frames at which their owner stops waiting for more, so that the job need not pause."""
+
+
+class Full(RuntimeError):
+    """There are too many jobs to take another; the message is one sentence for whoever has asked."""
 
 
 class Place(NamedTuple):
@@ -97,13 +108,14 @@ class Job:
     It goes on only while fewer than ``MOST_UNREAD`` frames wait for its owner; ``wake`` is called when one is taken.
     """
 
-    def __init__(self, work: Work, owner: str | None, wake: Callable[[], None]):
+    def __init__(self, work: Work, owner: str | None, address: str, kind: str, wake: Callable[[], None]):
         self.work, self.owner, self.stopped = work, owner, threading.Event()
+        self.address, self.kind = address, kind
         self.asked: Question | None = None
         self.begun: float | None = None
         self.place: int | None = None
         self.served = 0
-        """Rows computed for it: the engine serves those first who have had fewest."""
+        """Rows computed for it: of an address the engine serves those jobs first that have had fewest."""
         self._frames: deque[Any] = deque()
         self._loop, self._wake, self._wanted, self._gathered = (
             asyncio.get_running_loop(),
@@ -183,28 +195,55 @@ class Engine:
 
     ``batch`` is the most rows of a forward pass, ``most`` of jobs, ``lanes`` of forward passes at the same time: one is
     carried out in the engine's own thread, more in a thread each, which suits networks that only wait for an answer.
+    ``most_of_kind`` says of which kinds even fewer jobs are under way at once.
     """
 
-    def __init__(self, batch: int = 16, most: int = MOST_JOBS, lanes: int = 1):
+    def __init__(
+        self, batch: int = 16, most: int = MOST_JOBS, lanes: int = 1, most_of_kind: Mapping[str, int] | None = None
+    ):
         self._batch, self._most, self._lanes = batch, most, lanes
+        self._most_of_kind = dict(most_of_kind or {})
+        self._spent: dict[str, float] = {}
+        """Seconds of the machine that each address has had, of those with jobs."""
         self._executor = ThreadPoolExecutor(lanes, "lane") if lanes > 1 else _Inline()
-        self._flying: dict[Future[tuple[Tensor, ...]], list[Part]] = {}
+        self._flying: dict[Future[tuple[tuple[Tensor, ...], float]], list[Part]] = {}
         self._jobs: list[Job] = []
         self._lock, self._wake = threading.Lock(), threading.Event()
-        self._durations: deque[float] = deque(maxlen=20)
+        self._durations: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=20))
         self._closed, self._thread = False, threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work, owner: str | None = None) -> Job:
-        """Starts the work; must be called on the event loop that will await its frames. Work of no owner replaces none."""
+    def submit(self, work: Work, owner: str | None = None, address: str = "", kind: str = "") -> Job:
+        """Starts the work; must be called on the event loop that will await its frames. Work of no owner replaces none.
+
+        Raises Full if ``address``, or all together, have as many jobs as are taken.
+        """
         if owner is not None:
             self.stop(owner)
-        job = Job(work, owner, self._wake.set)
+        job = Job(work, owner, address, kind, self._wake.set)
         with self._lock:
+            if problem := self._full(address):
+                raise Full(problem)
             job.served = min((other.served for other in self._jobs), default=0)
+            self._spent.setdefault(address, min(self._spent.values(), default=0.0))
             self._jobs.append(job)
         self._wake.set()
         return job
+
+    def full(self, address: str) -> str:
+        """One sentence that says why ``address`` can have no further job, or none."""
+        with self._lock:
+            return self._full(address)
+
+    def _full(self, address: str) -> str:
+        jobs = [job for job in self._jobs if not job.stopped.is_set()]
+        if sum(job.address == address for job in jobs) >= MOST_OF_ADDRESS:
+            return (
+                f"Your address has {MOST_OF_ADDRESS} runs under way or waiting; please try again when some have ended."
+            )
+        if len(jobs) >= MOST_IN_ALL:
+            return f"There are {len(jobs)} runs under way or waiting, which is all this server takes; please try again soon."
+        return ""
 
     def stop(self, owner: str) -> None:
         """Ends the owner's job before its next step; its stream ends with the frames computed so far."""
@@ -235,26 +274,68 @@ class Engine:
             self._wake.clear()
             with self._lock:
                 self._jobs = [job for job in self._jobs if not _is_stopped(job)]
-                jobs, waiting = self._jobs[: self._most], self._jobs[self._most :]
+                jobs, waiting = self._share_out()
             self._tell_places(waiting)
             ended = self._collect()
-            ended |= {job for job in jobs if job not in ended and job.ready and not _advance(job)}
+            ended |= self._advance([job for job in jobs if job not in ended and job.ready])
             self._launch([job for job in jobs if job not in ended])
             for job in ended:
-                self._durations.append(time.monotonic() - job.begun)
+                self._durations[job.kind].append(time.monotonic() - job.begun)
                 job.end()
             with self._lock:
                 self._jobs = [job for job in self._jobs if job not in ended]
+                present = {job.address for job in self._jobs}
+                self._spent = {address: spent for address, spent in self._spent.items() if address in present}
             if ended or any(job.ready for job in jobs):
                 self._wake.set()
 
+    def _share_out(self) -> tuple[list[Job], list[Job]]:
+        """The jobs that are under way, and those that wait: every address has one before any has another.
+
+        So a job may have to pause for a newcomer of another address.
+        """
+        of_address, of_kind = Counter[str](), Counter[str]()
+        rank: dict[Job, int] = {}
+        for job in self._jobs:
+            rank[job] = of_address[job.address]
+            of_address[job.address] += 1
+        under_way, waiting = [], []
+        for job in sorted(self._jobs, key=rank.__getitem__):
+            free = len(under_way) < self._most and of_kind[job.kind] < self._most_of_kind.get(job.kind, self._most)
+            of_kind[job.kind] += free
+            (under_way if free else waiting).append(job)
+        return under_way, waiting
+
+    def _advance(self, ready: list[Job]) -> set[Job]:
+        """Takes ``ready`` jobs on, those first whose addresses have had least, for a TURN at most; returns which have ended."""
+        ended, deadline = set(), time.monotonic() + TURN
+        for job in sorted(ready, key=self._had):
+            begun = time.monotonic()
+            if begun > deadline:
+                break
+            if not _advance(job):
+                ended.add(job)
+            self._spent[job.address] += time.monotonic() - begun
+        return ended
+
+    def _had(self, job: Job) -> tuple[float, int]:
+        """What the job's address has had of the machine, and what it has had itself: who has had least is served first."""
+        return self._spent[job.address], job.served
+
     def _tell_places(self, waiting: list[Job]) -> None:
-        """Tells each waiting job its place if that has changed: one job ends about every mean duration / ``most``."""
-        pace = sum(self._durations) / len(self._durations) / self._most if self._durations else None
-        for number, job in enumerate(waiting, 1):
-            if job.place != number:
-                job.place = number
-                job.put(Place(number, pace and pace * number))
+        """Tells each waiting job that has not begun its place if that has changed, counted among those of its kind.
+
+        One job of a kind ends about every mean duration / as many as are under way at once.
+        """
+        number = Counter[str]()
+        for job in waiting:
+            number[job.kind] += 1
+            if job.begun is None and job.place != number[job.kind]:
+                job.place = number[job.kind]
+                durations = self._durations[job.kind]
+                at_once = self._most_of_kind.get(job.kind, self._most)
+                pace = sum(durations) / len(durations) / at_once if durations else None
+                job.put(Place(job.place, pace and pace * job.place))
 
     def _launch(self, jobs: list[Job]) -> None:
         """Sends off batches while a lane is free and rows wait, which it divides evenly among the free lanes."""
@@ -263,7 +344,7 @@ class Engine:
             rows = sum(job.asked.left for job in asking)
             if not rows:
                 return
-            parts = _batch(asking, min(self._batch, -(-rows // free)))
+            parts = _batch(sorted(asking, key=self._had), min(self._batch, -(-rows // free)))
             future = self._executor.submit(_forward, parts)
             self._flying[future] = parts
             future.add_done_callback(lambda _: self._wake.set())
@@ -280,9 +361,16 @@ class Engine:
                     job.put(error)
                 failed |= hit
             else:
-                for part, answer in zip(parts, future.result()):
+                answers, seconds = future.result()
+                for part, answer in zip(parts, answers):
                     part.question.put(part.rows, answer)
+                    self._charge(part.job, seconds * len(answer) / sum(map(len, answers)))
         return failed
+
+    def _charge(self, job: Job, seconds: float) -> None:
+        with self._lock:
+            if job.address in self._spent:  # else it has left
+                self._spent[job.address] += seconds
 
 
 class _Inline(Executor):
@@ -328,8 +416,7 @@ def _advance(job: Job) -> bool:
 
 
 def _batch(asking: list[Job], most: int) -> list[Part]:
-    """At most ``most`` rows for one network, of those first who have been served least."""
-    asking = sorted(asking, key=lambda job: job.served)
+    """At most ``most`` rows for one network, that of the first, in the order of ``asking``."""
     network, parts = asking[0].asked.forward.network, []
     for job in asking:
         if job.asked.forward.network is network and most:
@@ -341,13 +428,14 @@ def _batch(asking: list[Job], most: int) -> list[Part]:
 
 
 @torch.inference_mode()
-def _forward(parts: list[Part]) -> tuple[Tensor, ...]:
-    """The answers to ``parts``, by one forward pass."""
+def _forward(parts: list[Part]) -> tuple[tuple[Tensor, ...], float]:
+    """The answers to ``parts``, by one forward pass, and the seconds that it took."""
+    begun = time.monotonic()
     network, asked = parts[0].question.forward.network, [part.question.arguments(part.rows) for part in parts]
     if len(asked) == 1:
-        return (network(*asked[0]),)
+        return (network(*asked[0]),), time.monotonic() - begun
     output = network(*map(torch.cat, zip(*asked)))
-    return output.split([len(x) for x, *_ in asked])
+    return output.split([len(x) for x, *_ in asked]), time.monotonic() - begun
 
 
 class Frame(NamedTuple):

@@ -3,6 +3,7 @@ import itertools
 import math
 import re
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ddpm.engine import ENOUGH, MOST_UNREAD, Engine, Place, frames
+from ddpm import engine as engines
+from ddpm.engine import ENOUGH, MOST_UNREAD, Engine, Full, Place, frames
 from ddpm.networks import UNet, UNetConfig
 from ddpm.run import Run, perform, shown
 from ddpm.sampling import SAMPLERS
@@ -465,6 +467,136 @@ def test_a_waiting_job_that_is_stopped_leaves_the_queue():
         network.open()
         assert await frames_of(jobs[1]) == []
         assert [frame.index for frame in await frames_of(jobs[2]) if not isinstance(frame, Place)] == [3, 2, 1, 0]
+
+    asyncio.run(scenario())
+
+
+# --- many addresses ---------------------------------------------------------------------------------------------------
+
+
+async def steady(engine, jobs):
+    """Returns once every job of ``jobs`` has a frame or has been told its place."""
+    while not all(job.unread for job in jobs):
+        await asyncio.sleep(0.001)
+
+
+def test_a_newcomer_need_not_wait_for_the_many_jobs_of_another_address():
+    async def scenario():
+        network, engine = Gate(), Engine(most=4)
+        many = [engine.submit(frames(Run(count=1, steps=1000), network), None, "many") for _ in range(40)]
+        await asyncio.wait_for(steady(engine, many), PATIENCE)
+        newcomer = engine.submit(frames(Run(count=1, steps=5), network), None, "one")
+        found = await frames_of(newcomer)
+        assert [frame.index for frame in found] == [5, 4, 3, 2, 1, 0]
+        for job in many:
+            engine.drop(job)
+        await idle(engine)
+
+    asyncio.run(scenario())
+
+
+def test_two_addresses_get_as_many_rows_however_many_jobs_each_has():
+    async def scenario():
+        network, engine = Slow(), Engine(batch=2)
+        many = [engine.submit(frames(Run(label="1", count=2, steps=1000), network), None, "many") for _ in range(10)]
+        one = engine.submit(frames(Run(label="7", count=2, steps=15), network), None, "one")
+        network.open()
+        await frames_of(one)
+        for job in many:
+            engine.drop(job)
+        last = max(call for call, labels in enumerate(network.labels) if 7 in labels)
+        labels = [label for labels in network.labels[: last + 1] for label in labels]
+        assert labels.count(7) == 30
+        assert labels.count(1) <= 60  # as many, twice over since the shares are measured in time
+
+    asyncio.run(scenario())
+
+
+class Slow(Counting):
+    """Takes so long for a forward pass that nothing else counts."""
+
+    def forward(self, x, log_snr, label):
+        time.sleep(0.005)
+        return super().forward(x, log_snr, label)
+
+
+def test_jobs_that_compute_on_their_own_hold_up_no_other_address():
+    async def scenario():
+        engine, calls = Engine(), []
+
+        def busy(number):
+            while True:
+                calls.append(number)
+                time.sleep(engines.TURN / 3)
+                yield None
+
+        many = [engine.submit(busy(number), None, "many") for number in range(20)]
+        while not calls:
+            await asyncio.sleep(0.001)
+        before = len(calls)
+        assert len(await frames_of(engine.submit(frames(Run(count=1, steps=10), Gate()), None, "one"))) == 11
+        assert len(calls) - before <= 12 * 5  # a turn of three or four calls for each step, not twenty
+        for job in many:
+            engine.drop(job)
+        await idle(engine)
+
+    asyncio.run(scenario())
+
+
+def test_of_a_kind_only_so_many_are_under_way_and_those_that_wait_do_nothing():
+    async def scenario():
+        engine, gate, begun = Engine(most_of_kind={"training": 2}), threading.Event(), []
+
+        def work(number):
+            begun.append(number)
+            while not gate.is_set():
+                time.sleep(0.001)
+                yield None
+            yield number
+
+        jobs = [engine.submit(work(number), None, kind="training") for number in range(4)]
+        assert await next_of(jobs[3]) == Place(2, None)
+        assert len(await frames_of(submit(engine, Gate(), Run(count=1, steps=3)))) == 4
+        assert sorted(begun) == [0, 1]
+        gate.set()
+        found = [await frames_of(job) for job in jobs]
+        assert [told[-1] for told in found] == [0, 1, 2, 3]
+
+    asyncio.run(scenario())
+
+
+def test_an_address_has_so_many_jobs_and_all_together_have_so_many(monkeypatch):
+    monkeypatch.setattr(engines, "MOST_OF_ADDRESS", 2)
+    monkeypatch.setattr(engines, "MOST_IN_ALL", 3)
+
+    async def scenario():
+        network, engine = Gate(shut=True), Engine()
+        run = Run(count=1, steps=3)
+        kept = [engine.submit(frames(run, network), None, "here") for _ in range(2)]
+        assert "Your address has 2 runs" in engine.full("here") and not engine.full("elsewhere")
+        with pytest.raises(Full, match="Your address"):
+            engine.submit(frames(run, network), None, "here")
+        kept.append(engine.submit(frames(run, network), None, "elsewhere"))
+        with pytest.raises(Full, match="There are 3 runs"):
+            engine.submit(frames(run, network), None, "a third")
+        engine.drop(kept[0])
+        kept[0] = engine.submit(frames(run, network), None, "here")
+        network.open()
+        assert [len(await frames_of(job)) for job in kept] == [4, 4, 4]
+
+    asyncio.run(scenario())
+
+
+def test_a_new_run_of_an_owner_takes_the_place_of_the_old_where_no_more_are_taken(monkeypatch):
+    monkeypatch.setattr(engines, "MOST_OF_ADDRESS", 1)
+
+    async def scenario():
+        network, engine = Gate(shut=True), Engine()
+        older = engine.submit(frames(Run(count=1, steps=9), network), "page", "here")
+        newer = engine.submit(frames(Run(count=1, steps=3), network), "page", "here")
+        network.open()
+        assert len(await frames_of(older)) <= 1
+        assert len(await frames_of(newer)) == 4
 
     asyncio.run(scenario())
 
