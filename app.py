@@ -39,11 +39,11 @@ from starlette.middleware import Middleware
 
 from ddpm.backend import fastest_batch
 from ddpm.curves import Curves
-from ddpm.engine import MOST_JOBS, Engine
+from ddpm.engine import MOST_IN_ALL, MOST_JOBS, Engine
 from ddpm.learning import Learning
 from ddpm.likelihood import Likelihood
 from ddpm.line import Line
-from ddpm.live import Training, Visits
+from ddpm.live import AT_ONCE, TRAINING, Training, Visits
 from ddpm.models import Models, load_models, serve
 from ddpm.networks import UNet
 from ddpm.noising import Noising
@@ -56,6 +56,10 @@ from ddpm.ui.components.lecture import PAGE_CSS, lecture
 from ddpm.ui.routes import routes
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+
+MOST_EVENTS = MOST_IN_ALL + 128
+"""Of visitors that Gradio carries out at once: all that the engine takes, so that the events of one address, of which the
+engine takes fewer, leave room for those of others, and some that ask the engine for nothing."""
 
 FONT = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif")
 """Gradio's own, whose file of the weight 600 has few letters."""
@@ -104,8 +108,8 @@ LESSONS = (
 """In the order of the navigation."""
 
 
-def build_app() -> gr.Blocks:
-    """The pages on the checkpoints of DDPM_CHECKPOINTS, or the shipped ones.
+def build_app() -> tuple[gr.Blocks, Engine]:
+    """The pages on the checkpoints of DDPM_CHECKPOINTS, or the shipped ones, and the engine that they ask.
 
     Raises HubError if that cannot be used, CheckpointError or FileNotFoundError if a checkpoint cannot, BackendError if
     DDPM_BACKEND cannot, ValueError for another variable that is wrong.
@@ -114,7 +118,7 @@ def build_app() -> gr.Blocks:
     networks, lanes = _served(models.pictures)
     models = models._replace(points=serve(models.points, os.environ.get("DDPM_BACKEND") or None))
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
-    engine = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes)
+    engine = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes, {TRAINING: AT_ONCE})
     atexit.register(engine.close)
     builders = _builders(models, networks, engine)
     # Pictures and networks that programs ask for are files, which are gone an hour later.
@@ -126,7 +130,7 @@ def build_app() -> gr.Blocks:
             if models.problem:
                 gr.Markdown(f"**Note.** {models.problem}", elem_id="problem")
             builders[lesson.path]()
-    return app
+    return app, engine
 
 
 def _builders(models: Models, networks: Mapping[str, Network], engine: Engine) -> dict[str, Callable[[], None]]:
@@ -179,15 +183,20 @@ def main() -> None:
     atexit.register(guard.remove_folder)
     try:
         limits = guard.Limits.from_environment(os.environ)
-        page = build_app().queue(max_size=64, api_open=False)
+        page, engine = build_app()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
+    page.queue(max_size=64, api_open=False)
     sessions.lighten(page)
     guard.stay_home()
     sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
     page.launch(
-        app_kwargs={"middleware": [Middleware(guard.Guard, limits=limits)], "routes": routes(), "openapi_url": None},
-        max_threads=64,
+        app_kwargs={
+            "middleware": [Middleware(guard.Guard, limits=limits, full=engine.full)],
+            "routes": routes(),
+            "openapi_url": None,
+        },
+        max_threads=MOST_EVENTS,
         max_file_size=guard.MOST_FILE_BYTES,
         state_session_capacity=1000,
         ssr_mode=False,
@@ -197,6 +206,7 @@ def main() -> None:
         show_error=False,
         prevent_thread_lock=True,
     )
+    sessions.drop_the_deaf(page)
     gc.freeze()  # else all that has been made so far is searched for garbage now and then, and everybody waits
     page.block_thread()
 

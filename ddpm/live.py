@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 BUDGET = 60.0
 """Seconds of computation that a visitor may spend on training."""
 
-AT_ONCE = 2
-"""Trainings that take turns with each other; who comes later waits."""
+SHARED_BUDGET = 30 * BUDGET
+"""Seconds that all visitors of one address may spend on training in an hour."""
+
+TRAINING, AT_ONCE = "training", 2
+"""The engine's name for the jobs that train, and how many of them are under way at once; who comes later waits."""
 
 PARTICLES = 500
 """Shown of what the network generates."""
@@ -272,96 +276,103 @@ class Budget:
             yield step
 
 
-class Waiting(NamedTuple):
-    """A frame of a job whose turn has not come."""
-
-    before: int
-    """Trainings that must end first."""
-
-
-class Turns:
-    """Lets at most ``at_once`` trainings run, in the order in which they came."""
-
-    def __init__(self, at_once: int = AT_ONCE):
-        self.at_once, self._tickets, self._lock = at_once, list[object](), threading.Lock()
-
-    def enter(self) -> object:
-        """The ticket of a training that begins; ``leave`` must follow."""
-        with self._lock:
-            self._tickets.append(ticket := object())
-        return ticket
-
-    def leave(self, ticket: object) -> None:
-        with self._lock:
-            self._tickets.remove(ticket)
-
-    def before(self, ticket: object) -> int:
-        """How many trainings must end before this one runs; one that has left waits for none."""
-        with self._lock:
-            return max(self._tickets.index(ticket) - self.at_once + 1, 0) if ticket in self._tickets else 0
-
-    def wait(self, ticket: object) -> Iterator[Waiting | None]:
-        """Steps that do nothing until it is the ticket's turn, with a frame whenever the number before it changes."""
-        told = 0
-        while before := self.before(ticket):
-            yield Waiting(before) if before != told else None
-            told = before
-
-
 class Visit:
-    """What one visitor has: a budget, perhaps a training, perhaps a network of their own."""
+    """What one visitor has: a budget, perhaps a training, perhaps a network of their own.
 
-    def __init__(self, seconds: float):
-        self.budget = Budget(seconds)
+    What they compute counts against ``shared``, too, which is the budget of all visitors of their ``address``.
+    """
+
+    def __init__(self, address: str, seconds: float, shared: Budget, keep: Callable[[Visit], None]):
+        self.address, self.budget, self.shared, self._keep = address, Budget(seconds), shared, keep
         self.apprentice: Apprentice | None = None
         self.mine: Trained | None = None
 
+    @property
+    def spent(self) -> bool:
+        """Whether there is no computation left for a training."""
+        return not (self.budget.left and self.shared.left)
+
     def train(self, training: Training | None) -> Iterator[Frame | None]:
         """The job of a new training, or, if it is None, of what is left of the last."""
-        return self.budget.within(self._learn(training))
+        return self.shared.within(self.budget.within(self._learn(training)))
+
+    def bring(self, network: Trained) -> None:
+        """Makes ``network`` the visitor's own."""
+        self.mine = network
+        self._keep(self)
 
     def _learn(self, training: Training | None) -> Iterator[Frame | None]:
         if training:
             self.apprentice = Apprentice(training)
+            self._keep(self)
         for frame in self.apprentice.learn():
             if frame:
                 self.mine = frame.trained
             yield frame
 
 
+class NoRoom(ValueError):
+    """There is no room for another visitor's network; the message is one sentence for the visitor."""
+
+
 class Visits:
-    """The visits by the visitors' secret names: the last ``most``, each for ``lifetime`` seconds after its last use."""
+    """The visits by the visitors' secret names, each for ``lifetime`` seconds after its last use.
+
+    A visit is kept once it has a network, and no newcomer displaces it: of one address at most ``most_of_address`` are
+    kept, of all ``most``. ``budget`` are the seconds of computation of a visitor, ``shared`` those of an address.
+    """
 
     def __init__(
         self,
-        most: int = 64,
+        most: int = 256,
+        most_of_address: int = 64,
         lifetime: float = 3600.0,
         budget: float = BUDGET,
+        shared: float = SHARED_BUDGET,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.most, self.lifetime, self.budget, self.clock = most, lifetime, budget, clock
-        self.turns = Turns()
-        self._visits: dict[str, tuple[Visit, float]] = {}
-        self._lock = threading.Lock()
+        self.most, self.most_of_address, self.lifetime = most, most_of_address, lifetime
+        self.budget, self.shared, self.clock = budget, shared, clock
+        self._kept: dict[str, tuple[Visit, float]] = {}
+        self._new: WeakValueDictionary[str, Visit] = WeakValueDictionary()
+        """Those without a network, for as long as somebody works with them."""
+        self._budgets: dict[str, tuple[Budget, float]] = {}
+        """Of the addresses, and when each began: after a lifetime it is renewed."""
+        self._lock = threading.RLock()
 
     def find(self, visitor: str) -> Visit | None:
         """The visit of ``visitor``, if there is one; this is a use of it."""
         with self._lock:
             now = self.clock()
-            self._visits = {name: of for name, of in self._visits.items() if now - of[1] <= self.lifetime}
-            visit, _ = self._visits.pop(visitor, (None, now))
-            if visit:
-                self._visits[visitor] = visit, now  # the last to be dropped
+            self._kept = {name: kept for name, kept in self._kept.items() if now - kept[1] <= self.lifetime}
+            if visitor not in self._kept:
+                return self._new.get(visitor)
+            visit, _ = self._kept[visitor]
+            self._kept[visitor] = visit, now
             return visit
 
-    def of(self, visitor: str) -> Visit:
-        """The visit of ``visitor``, a new one if there is none."""
-        if visit := self.find(visitor):
-            return visit
+    def of(self, visitor: str, address: str = "") -> Visit:
+        """The visit of ``visitor``, a new one of ``address`` if there is none. Raises NoRoom if that cannot be kept."""
         with self._lock:
-            self._visits[visitor] = Visit(self.budget), self.clock()
-            self._visits = dict(list(self._visits.items())[-self.most :])
-            return self._visits[visitor][0]
+            if visit := self.find(visitor):
+                return visit
+            of_address = sum(visit.address == address for visit, _ in self._kept.values())
+            if of_address >= self.most_of_address or len(self._kept) >= self.most:
+                whose = "your address" if of_address >= self.most_of_address else "all visitors"
+                raise NoRoom(f"The networks of {whose} fill the room there is; please try again within an hour.")
+            keep = lambda visit: self._keep(visitor, visit)
+            visit = self._new[visitor] = Visit(address, self.budget, self._shared_budget(address), keep)
+            return visit
+
+    def _keep(self, visitor: str, visit: Visit) -> None:
+        with self._lock:
+            self._new.pop(visitor, None)
+            self._kept[visitor] = visit, self.clock()
+
+    def _shared_budget(self, address: str) -> Budget:
+        now = self.clock()
+        self._budgets = {who: one for who, one in self._budgets.items() if now - one[1] <= self.lifetime}
+        return self._budgets.setdefault(address, (Budget(self.shared), now))[0]
 
 
 # --- as a file ------------------------------------------------------------------------------------------------------

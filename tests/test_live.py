@@ -15,11 +15,9 @@ from ddpm.live import (
     SETTINGS,
     Apprentice,
     Budget,
+    NoRoom,
     Training,
-    Turns,
-    Visit,
     Visits,
-    Waiting,
     exact_field,
     exact_loss,
     field,
@@ -44,6 +42,11 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(weights_of(one), weights_of(other), strict=True))
 
 
+def unlimited():
+    """The visit of somebody who may compute as much as they like."""
+    return Visits(budget=torch.inf, shared=torch.inf).of("somebody")
+
+
 def pass_steps(job, count):
     """Takes ``count`` steps of ``job`` and gives its frames."""
     return [frame for frame in itertools.islice(job, count) if frame]
@@ -52,7 +55,7 @@ def pass_steps(job, count):
 @pytest.fixture(scope="module")
 def finished():
     """A short training on a drawing, run to its end: the visit and its frames."""
-    visit = Visit(torch.inf)
+    visit = unlimited()
     return visit, [frame for frame in visit.train(replace(DRAWING, batches=100)) if frame]
 
 
@@ -81,7 +84,7 @@ def test_drawn_data_without_a_point_is_refused_and_in_a_link_becomes_the_default
 
 
 def test_a_training_that_is_left_and_gone_on_with_ends_with_the_weights_of_one_that_is_not():
-    straight, broken = Visit(torch.inf), Visit(torch.inf)
+    straight, broken = unlimited(), unlimited()
     pass_steps(straight.train(SHORT), 10_000)
     pass_steps(broken.train(SHORT), 25)
     assert not broken.apprentice.finished
@@ -168,36 +171,10 @@ def test_steps_that_end_early_leave_the_rest_of_the_budget():
 
 
 def test_a_visitor_has_one_budget_for_all_trainings():
-    visit = Visit(1e-9)
+    visit = Visits(budget=1e-9).of("one")
     assert pass_steps(visit.train(SHORT), 10) == []
     assert not visit.budget.left
     assert list(visit.train(SHORT)) == []
-
-
-def test_more_trainings_than_may_run_wait_in_the_order_in_which_they_came():
-    turns = Turns(at_once=2)
-    tickets = [turns.enter() for _ in range(4)]
-    assert [turns.before(ticket) for ticket in tickets] == [0, 0, 1, 2]
-    turns.leave(tickets[1])
-    assert [turns.before(tickets[i]) for i in (0, 2, 3)] == [0, 0, 1]
-
-
-def test_a_training_that_has_left_waits_for_none():
-    turns = Turns(at_once=1)
-    tickets = [turns.enter() for _ in range(2)]
-    turns.leave(tickets[1])
-    assert turns.before(tickets[1]) == 0
-
-
-def test_who_waits_is_told_of_every_change_and_begins_when_it_is_their_turn():
-    turns = Turns(at_once=1)
-    first, second, third = (turns.enter() for _ in range(3))
-    waiting = turns.wait(third)
-    assert [next(waiting), next(waiting), next(waiting)] == [Waiting(2), None, None]
-    turns.leave(first)
-    assert [next(waiting), next(waiting)] == [Waiting(1), None]
-    turns.leave(second)
-    assert list(waiting) == []
 
 
 def test_a_network_knows_its_data_whatever_was_drawn_beside_it(finished):
@@ -216,10 +193,28 @@ def test_two_visitors_share_no_budget_no_training_and_no_network():
     assert visits.of("one") is one and visits.find("other") is other and visits.find("a third") is None
 
 
+def test_the_visitors_of_one_address_share_a_budget_which_an_hour_renews():
+    clock = Clock()
+    visits = Visits(lifetime=10.0, shared=1e-9, clock=clock)
+    first, second = visits.of("first", "here"), visits.of("second", "here")
+    assert pass_steps(first.train(SHORT), 10) == []
+    assert first.spent and second.spent and second.budget.left == second.budget.seconds
+    assert not visits.of("a third", "elsewhere").spent
+    clock.now = 11.0
+    assert not visits.of("a fourth", "here").spent
+
+
+def with_network(visits, name, address=""):
+    """The visit ``name``, which has begun to train."""
+    visit = visits.of(name, address)
+    pass_steps(visit.train(SHORT), 2)
+    return visit
+
+
 def test_a_visit_is_dropped_when_it_has_not_been_used_for_its_lifetime():
     clock = Clock()
     visits = Visits(lifetime=10.0, clock=clock)
-    visit = visits.of("one")
+    visit = with_network(visits, "one")
     clock.now = 9.0
     assert visits.find("one") is visit
     clock.now = 18.0
@@ -228,13 +223,42 @@ def test_a_visit_is_dropped_when_it_has_not_been_used_for_its_lifetime():
     assert visits.find("one") is None
 
 
-def test_of_too_many_visits_the_one_that_was_used_the_longest_ago_is_dropped():
+def test_who_has_no_network_takes_no_room():
     visits = Visits(most=2)
-    first = visits.of("first")
-    visits.of("second")
-    visits.find("first")
-    visits.of("third")
-    assert visits.find("first") is first and visits.find("second") is None
+    mine = with_network(visits, "mine")
+    assert [visits.of(str(number)).mine for number in range(64)] == [None] * 64
+    assert visits.find("mine") is mine
+    assert visits.find("63") is None
+
+
+def test_two_requests_of_a_newcomer_at_once_are_of_one_visit():
+    visits = Visits()
+    first = visits.of("one")
+    assert visits.of("one") is first and visits.find("one") is first
+
+
+def test_a_newcomer_is_refused_before_somebody_loses_a_network():
+    visits = Visits(most=2)
+    kept = [with_network(visits, name) for name in ("first", "second")]
+    with pytest.raises(NoRoom, match="all visitors"):
+        visits.of("third")
+    assert [visits.find("first"), visits.find("second")] == kept
+
+
+def test_one_address_cannot_fill_the_room_of_all():
+    visits = Visits(most=3, most_of_address=2)
+    for name in ("first", "second"):
+        with_network(visits, name, "here")
+    with pytest.raises(NoRoom, match="your address"):
+        visits.of("third", "here")
+    assert with_network(visits, "third", "elsewhere") is visits.find("third")
+    assert visits.of("first", "here") is visits.find("first")
+
+
+def test_a_network_that_is_brought_is_kept(finished):
+    visits = Visits()
+    visits.of("one").bring(finished[0].mine)
+    assert visits.find("one").mine is finished[0].mine
 
 
 # --- as a file ------------------------------------------------------------------------------------------------------

@@ -1,12 +1,19 @@
-"""The page while a class is at work: it answers clicks, whatever the engine computes."""
+"""The page while a class is at work, or an attacker: it answers clicks and gives pictures, whatever the engine computes."""
 
 from __future__ import annotations
+
+import json
+import sys
 
 import pytest
 from conftest import until
 from pages import open_page, state, wait
 
-from scripts._served import at_work
+from ddpm.engine import MOST_OF_ADDRESS
+from scripts._served import ROOT, at_work, digits, messages
+sys.path.append(str(ROOT / "scripts"))
+
+from attacks import ATTACKS, post, under_attack
 
 SMALL = "/line?denoiser=exact&steps=5&count=100"
 
@@ -26,3 +33,19 @@ def test_a_click_is_answered_while_sixteen_other_runs_are_under_way(page, server
         page.locator("#generate").click()
         wait(page, f"d.job !== '{job}' && d.state === 'finished'")
         assert busy() == 16
+
+
+def test_seventy_trainings_that_nobody_reads_do_not_keep_others_from_their_pictures(server):
+    with under_attack(server, ATTACKS["trainings"], 70):
+        kinds = list(messages(server, digits(4, 20, 0)))
+    assert kinds.count("frame") == 21 and kinds[-1] == "end"
+
+
+def test_past_its_share_of_waiting_runs_an_address_is_refused_and_others_are_not(server):
+    path, settings = "/gradio_api/call/v2/train_network", {"batches": 5000}
+    with under_attack(server, ATTACKS["trainings"], MOST_OF_ADDRESS):
+        answers = [post(server, path, settings) for _ in range(3)]
+        others = list(messages(server, digits(1, 5, 0)))
+    assert {answer.status for answer in answers} == {503}
+    assert f"Your address has {MOST_OF_ADDRESS} runs" in json.loads(answers[0].content)["detail"]
+    assert others[-1] == "end"

@@ -1,11 +1,13 @@
 """The sessions that Gradio keeps of visitors begin with little, and one knows nothing of another."""
 
 import asyncio
+import socket
 import threading
 import time
 
 import gradio as gr
 import pytest
+from conftest import free_port, until
 from gradio import queueing, state_holder
 from gradio_client import Client
 
@@ -157,3 +159,27 @@ def test_events_of_one_handler_follow_each_other_without_a_rest_and_leave_no_tab
         assert len(blocks._queue.event_analytics) <= 1
     finally:
         blocks.close()
+
+
+# --- who does not read ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone can do it")
+def test_a_connection_on_which_nobody_reads_is_closed():
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Textbox("a text")
+    page.app = None
+    page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=free_port())
+    try:
+        sessions.drop_the_deaf(page, seconds=0.5)
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", page.server_port))
+            for _ in range(50):  # more than all buffers between hold
+                deaf.sendall(b"GET /config HTTP/1.1\r\nHost: here\r\n\r\n")
+            mine = deaf.getsockname()
+            open_now = lambda: any(each.client == mine for each in page.server.server_state.connections)
+            until(open_now, "a connection")
+            until(lambda: not open_now(), "its end")
+    finally:
+        page.close()

@@ -15,6 +15,7 @@ from ddpm.engine import Engine
 from ddpm.plots import tile
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import MOST_TEXT, TABLE, decode_betas, encode_betas
+from ddpm.ui.client import Client, client_of
 from ddpm.ui.components.curves import pack, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.experiments import Experiment
@@ -93,11 +94,11 @@ PRESETS = {
 def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built; ``pages`` are the lessons that take a schedule, paths by name."""
 
-    def messages_of(curves: Curves, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+    def messages_of(curves: Curves, notes: list[str], client: Client) -> AsyncIterator[str]:
         return stream(
             engine,
             look(curves),
-            owner,
+            client,
             lambda job: start(curves, job, notes),
             lambda shown, job: pack(shown, job, curves),
         )
@@ -109,7 +110,7 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
         "compared" is six schedules in the order of its "left": ᾱ, 1 - ᾱ, √ᾱ, β and λ at its "steps", as float32; then
         the picture at its "stripSteps" as bytes.
         """
-        return messages_of(*Curves.from_query(query), request.session_hash)
+        return messages_of(*Curves.from_query(query), client_of(request))
 
     async def compare_schedules(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
         """Compares all noise schedules of diffusion models at the same number of steps T.
@@ -119,7 +120,7 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
         and by the name of the schedule alpha_bar, one_minus_alpha_bar, sqrt_alpha_bar, beta and log_snr there.
         """
         asked, notes = Curves.from_query(query)
-        found = await last(engine, look(asked))
+        found = await last(engine, look(asked), request)
         pictures = to_uint8(torch.from_numpy(found.pictures)).flatten(0, 1).numpy()
         schedules = {name: dict(zip(QUANTITIES, rows.tolist())) for name, rows in zip(NAMES, found.values)}
         told_of = told(asked, notes, steps=found.steps, schedules=schedules)

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ddpm.movie import MOST_BYTES as MOST_MOVIE_BYTES
+from ddpm.ui.client import ADDRESS
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,10 @@ CLOSED = (
 
 MOVIE, UPLOAD = "/movie/", f"{API}/upload"
 
-LIMITED = (MOVIE, UPLOAD, *(f"{API}/{name}" for name in ("queue/join", "call/", "mcp")))
+EVENTS = tuple(f"{API}/{name}" for name in ("queue/join", "call/"))
+"""How the paths begin on which a POST starts a run."""
+
+LIMITED = (MOVIE, UPLOAD, *EVENTS, f"{API}/mcp")
 """How the paths begin on which a POST brings an event, a program's call or a file, and counts against its address's rate."""
 
 APART = 8
@@ -167,15 +171,21 @@ class Buckets:
 
 
 class Guard:
-    """Pure ASGI middleware: refuses what is not allowed, and passes everything else on as it streams."""
+    """Pure ASGI middleware: refuses what is not allowed, and passes everything else on as it streams.
 
-    def __init__(self, app: ASGIApp, limits: Limits):
+    It notes in a request's scope, under ADDRESS, whom it counts it to. ``full`` says, in one sentence, why an address
+    can have no further run, or nothing.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, full: Callable[[str], str] = lambda who: ""):
         self._app, self._limits, self._buckets = app, limits, Buckets(limits.rate, limits.burst)
+        self._full_of_runs = full
         self._began, self._door = time.time(), asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        scope[ADDRESS] = address(scope, self._limits)
         secured, started = _secured(send)
         if refusal := self._refusal(scope):
             return await refusal(scope, receive, secured)
@@ -204,10 +214,12 @@ class Guard:
             return _refuse(404, "This page does not exist.")
         if scope["method"] != "POST":
             return None
-        if path.startswith(LIMITED) and (seconds := self._buckets.wait(address(scope, self._limits))):
+        if path.startswith(LIMITED) and (seconds := self._buckets.wait(scope[ADDRESS])):
             wait = math.ceil(seconds)
             about = f"please wait {wait} second{'s' if wait > 1 else ''} and try again."
             return _refuse(429, f"Too many requests come from your address; {about}", {"Retry-After": str(wait)})
+        if path.startswith(EVENTS) and (problem := self._full_of_runs(scope[ADDRESS])):
+            return _refuse(503, problem)
         return _too_large(Headers(scope=scope).get("content-length", ""), path) or self._full(path)
 
     def _full(self, path: str) -> JSONResponse | None:

@@ -14,6 +14,7 @@ from ddpm.data import to_uint8
 from ddpm.engine import Engine
 from ddpm.learning import SETTINGS, Learning, Snapshots, samplers, samples, step
 from ddpm.plots import tile
+from ddpm.ui.client import Client, client_of
 from ddpm.ui.components import learning as packing
 from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
@@ -84,20 +85,21 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built; ``trained`` are the U-Net and the two convolutions."""
     asked_to_sample = samplers(trained)
 
-    def steps_of(asked: Learning, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+    def steps_of(asked: Learning, notes: list[str], client: Client) -> AsyncIterator[str]:
         opening = lambda job: packing.start(asked, job, notes, "step")
-        return stream(engine, step(asked, trained), owner, opening, packing.step)
+        return stream(engine, step(asked, trained), client, opening, packing.step)
 
-    def samples_of(asked: Learning, owner: str | None) -> AsyncIterator[str]:
-        # Of an owner of its own, so that looking at another step does not end the samples under way.
-        job, who = samples(asked, asked_to_sample), owner and f"{owner} samples"
+    def samples_of(asked: Learning, client: Client) -> AsyncIterator[str]:
+        # Of a session of its own, so that looking at another step does not end the samples under way.
+        job = samples(asked, asked_to_sample)
+        who = client.named(client.session and f"{client.session} samples")
         return stream(engine, job, who, lambda number: packing.start(asked, number, [], "samples"), packing.samples)
 
     def steps(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
-        return steps_of(*Learning.from_query(query), request.session_hash)
+        return steps_of(*Learning.from_query(query), client_of(request))
 
     def drawings(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
-        return samples_of(Learning.from_query(query)[0], request.session_hash)
+        return samples_of(Learning.from_query(query)[0], client_of(request))
 
     async def learning(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams what the page's screen gets of a step of training, then of samples. A setting that is not allowed is corrected, and a note says so.
@@ -107,7 +109,7 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
         "start"; "samples" at each step, with a row of pictures for every network that is kept, as bytes; "end".
         """
         asked, notes = Learning.from_query(query)
-        for part in (steps_of(asked, notes, request.session_hash), samples_of(asked, request.session_hash)):
+        for part in (steps_of(asked, notes, client_of(request)), samples_of(asked, client_of(request))):
             async with aclosing(part) as messages:
                 async for message in messages:
                     yield message
@@ -122,8 +124,8 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
         """
         asked, notes = Learning.from_query(query)
         (batch, answers, descent), drawn = (
-            await last(engine, step(asked, trained)),
-            await last(engine, samples(asked, asked_to_sample)),
+            await last(engine, step(asked, trained), request),
+            await last(engine, samples(asked, asked_to_sample), request),
         )
         pictures = to_uint8(torch.from_numpy(drawn.x)).flatten(0, 1).numpy()
         errors = {answer.name: answer.error.tolist() for answer in answers}

@@ -15,10 +15,11 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from ddpm.engine import MOST_UNREAD, Engine, Place
+from ddpm.engine import MOST_UNREAD, Engine, Full, Job, Place
 from ddpm.program import program
 from ddpm.schedule import SCHEDULES, Schedule, alpha_bar, grid
 from ddpm.settings import TABLE, Scheduled, Setting, Settings, parameters
+from ddpm.ui.client import Client, client_of
 from ddpm.ui.components.shared import end, waiting
 from ddpm.ui.experiments import Experiment
 
@@ -64,6 +65,8 @@ SAMPLER_NAMES = {
 """What the page calls each sampler."""
 
 FAILED = "The computation failed on the server; please try again."
+
+UNHEARD = "Nobody has listened, so the computation has ended; please fetch the answer soon after you ask."
 
 NO_ETA = "η belongs to the sampler DDIM … DDPM; the one chosen has none."
 
@@ -479,17 +482,39 @@ def _docstring(
     return "\n".join([text or "", "Args:", *(f"{name}: {about(name)}" for name in controls)])
 
 
-async def last(engine: Engine, steps: Iterator[Any | None]) -> Any:
-    """The last frame of a job that nobody watches. Raises gr.Error if the computation failed."""
-    job, frame = engine.submit(steps), None
+async def last(engine: Engine, steps: Iterator[Any | None], request: gr.Request, kind: str = "") -> Any:
+    """The last frame of a job that nobody watches, for the program that has sent ``request``.
+
+    Raises gr.Error if the computation failed, if there are too many jobs, or if the program has ceased to listen.
+    """
+    client, frame = client_of(request), None
     try:
-        while (shown := await job.next()) is not None:
-            frame = shown
+        job = engine.submit(steps, None, client.address, kind)
+    except Full as full:
+        raise gr.Error(str(full), print_exception=False) from full
+    try:
+        while (shown := await next_frame(job, client)) is not None:
+            frame = frame if isinstance(shown, Place) else shown
         return frame
+    except Unheard as error:
+        raise gr.Error(UNHEARD, print_exception=False) from error
     except RuntimeError as error:
         raise gr.Error(FAILED, print_exception=False) from error
     finally:
         engine.drop(job)
+
+
+class Unheard(Exception):
+    """Nobody listens to a job any more."""
+
+
+async def next_frame(job: Job, client: Client) -> Any | None:
+    """The next frame of ``job``, or None after the last. Raises Unheard once ``client`` is gone, RuntimeError if the job failed."""
+    while not job.unread:
+        await job.gather(LISTEN, 1)
+        if client.is_gone():
+            raise Unheard
+    return await job.next()
 
 
 def told(settings: Settings, notes: Sequence[str], **measures: Any) -> dict[str, Any]:
@@ -509,34 +534,45 @@ MESSAGES = 50
 SHOWN = 30
 """Frames a second: while a visitor's page shows those of a message, the next ones gather."""
 
+LISTEN = 5.0
+"""Seconds without a frame after which it is looked whether anybody still listens."""
+
 
 async def stream(
     engine: Engine,
     steps: Iterator[Any | None],
-    owner: str | None,
+    client: Client,
     start: Callable[[int], str],
     pack: Callable[[Any, int], str],
+    kind: str = "",
 ) -> AsyncIterator[str]:
     """The messages of one job: ``start`` of its number, each frame as ``pack`` of it and the number writes it, the end.
 
     Lines of one string are messages that came together; neither the first frame nor the last is kept waiting. However
-    fast the frames come, a string holds but so many that others on the event loop are not kept waiting either.
+    fast the frames come, a string holds but so many that others on the event loop are not kept waiting either. The next
+    string waits until the ``client`` has read the last, and the job of a client that is gone ends.
     """
     number, ended, begun = next(_jobs), None, False
-    job = engine.submit(steps, owner)
+    try:
+        job = engine.submit(steps, client.session, client.address, kind)
+    except Full as full:
+        yield "\n".join([start(number), end(number, str(full))])
+        return
     try:
         lines = [start(number)]
         await job.gather(PACE, 1)
         while ended is None:
             try:
                 while ended is None and (not lines or job.unread and len(lines) <= MOST_UNREAD):
-                    if (shown := await job.next()) is None:
+                    if (shown := await next_frame(job, client)) is None:
                         ended = end(number)
                     elif isinstance(shown, Place):
                         lines.append(waiting(shown, number))
                     else:
                         begun = True
                         lines.append(pack(shown, number))
+            except Unheard:
+                return
             except Exception as error:
                 if not isinstance(error, RuntimeError):  # which the engine has told of
                     log.exception("A frame cannot be written")
@@ -545,6 +581,8 @@ async def stream(
             yield "\n".join([*lines, ended] if ended else lines)
             if begun:
                 await job.gather(due - time.monotonic())
+            if not await client.keeps_up():
+                return
             lines = []
     finally:
         engine.drop(job)

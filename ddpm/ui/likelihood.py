@@ -11,6 +11,7 @@ from ddpm.engine import Engine
 from ddpm.likelihood import ALL, ONE, SETTINGS, Likelihood, estimates, strata
 from ddpm.process import Network
 from ddpm.run import MODELS
+from ddpm.ui.client import Client, client_of
 from ddpm.ui.components.likelihood import frame, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.experiments import Experiment
@@ -108,10 +109,10 @@ PRESETS = {
 def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are those of pictures and toys by name."""
 
-    def messages_of(asked: Likelihood, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+    def messages_of(asked: Likelihood, notes: list[str], client: Client) -> AsyncIterator[str]:
         notes = notes + _advice(asked)
         job = estimates(asked, networks[asked.data])
-        return stream(engine, job, owner, lambda number: start(asked, number, notes), frame)
+        return stream(engine, job, client, lambda number: start(asked, number, notes), frame)
 
     def bounds(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams estimates of the bound as the page's screen gets them. A setting that is not allowed is corrected, and a note says so.
@@ -120,7 +121,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         after another, each with the terms of the bound and their standard errors, in bits per dimension, and as payload
         the mean term of each range and its error as float32; "end".
         """
-        return messages_of(*Likelihood.from_query(query), request.session_hash)
+        return messages_of(*Likelihood.from_query(query), client_of(request))
 
     async def estimate_bound(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Estimates how likely a diffusion model holds pictures or points: the variational bound, term by term.
@@ -131,7 +132,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         term and its standard error; and the evaluations of the network and the seconds that this took.
         """
         asked, notes = Likelihood.from_query(query)
-        found = await last(engine, estimates(asked, networks[asked.data]))
+        found = await last(engine, estimates(asked, networks[asked.data]), request)
         parts = {name: getattr(found, name) for name in ("prior", "matching", "reconstruction", "total", "exact")}
         return told(
             asked,

@@ -11,6 +11,7 @@ from ddpm.data import MIXTURE_MEANS, MIXTURE_STD
 from ddpm.engine import Engine
 from ddpm.line import SETTINGS, Line, frames
 from ddpm.process import Network
+from ddpm.ui.client import Client, client_of
 from ddpm.ui.components.line import frame, player, start
 from ddpm.ui.lesson import (
     FOLLOWING,
@@ -54,12 +55,12 @@ _FIGURES = {
 def lesson(engine: Engine, network: Network) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built; ``network`` is the one trained on the exercise's mixture."""
 
-    def messages_of(line: Line, notes: list[str], owner: str | None, samples: bool = True) -> AsyncIterator[str]:
+    def messages_of(line: Line, notes: list[str], client: Client, samples: bool = True) -> AsyncIterator[str]:
         notes = notes + _advice(line)
         return stream(
             engine,
             frames(line, network, samples),
-            owner,
+            client,
             lambda job: start(line, job, notes, samples),
             lambda shown, job: frame(shown, job, line.count),
         )
@@ -71,10 +72,10 @@ def lesson(engine: Engine, network: Network) -> None:
         frame's payload is little-endian: x0 on 401 points from -12 to 12 as float32, learned, then exact; how many
         samples lie in each of 240 bins from -12 to 12 as uint16; the first 100 samples as int16, 1024 to the unit.
         """
-        return messages_of(*Line.from_query(query), request.session_hash)
+        return messages_of(*Line.from_query(query), client_of(request))
 
     def curves(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
-        return messages_of(*Line.from_query(query), request.session_hash, samples=False)
+        return messages_of(*Line.from_query(query), client_of(request), samples=False)
 
     async def generate_line(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Samples numbers from a mixture of two Gaussians with a diffusion model, and answers once the run is over.
@@ -84,7 +85,7 @@ def lesson(engine: Engine, network: Network) -> None:
         mean and standard deviation of the samples near each mode (modes; null where there are none).
         """
         line, notes = Line.from_query(query)
-        end = await last(engine, frames(line, network))
+        end = await last(engine, frames(line, network), request)
         return told(
             line,
             [*notes, *_advice(line)],

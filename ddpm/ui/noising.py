@@ -16,6 +16,7 @@ from ddpm.noising import DRAWN, EXAMPLE, UPLOADED, Noising, look, moment
 from ddpm.picture import PictureError, encode, from_file
 from ddpm.plots import tile
 from ddpm.process import Network
+from ddpm.ui.client import Client, client_of
 from ddpm.ui.components.noising import errors, pack, row, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.components.sketch import sketch
@@ -103,11 +104,11 @@ PRESETS = {
 def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are the image models by name."""
 
-    def messages_of(noising: Noising, notes: list[str], owner: str | None, everything: bool) -> AsyncIterator[str]:
+    def messages_of(noising: Noising, notes: list[str], client: Client, everything: bool) -> AsyncIterator[str]:
         network, notes = networks[noising.model], notes + _advice(noising)
         job = look(noising, network) if everything else moment(noising, network)
-        # Of an owner of its own, so that moving t does not end what is being measured.
-        who = owner if everything or not owner else f"{owner} t"
+        # Of a session of its own, so that moving t does not end what is being measured.
+        who = client if everything or not client.session else client.named(f"{client.session} t")
         return stream(engine, job, who, lambda number: start(noising, number, notes, everything), pack)
 
     def noise(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
@@ -118,10 +119,10 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         x, the predicted noise / 3 and x0 as bytes; "measured", many draws of the four ways, as float32: the factors on x0,
         the variances, both their errors, what both should be, each ways × steps; "end".
         """
-        return messages_of(*Noising.from_query(query), request.session_hash, True)
+        return messages_of(*Noising.from_query(query), client_of(request), True)
 
     def moved(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
-        return messages_of(*Noising.from_query(query), request.session_hash, False)
+        return messages_of(*Noising.from_query(query), client_of(request), False)
 
     async def noise_picture(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
         """Noises a small picture up to step t, and has a diffusion model say what is noise in it and what is not.
@@ -132,7 +133,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         of the errors of both predictions.
         """
         noising, notes = Noising.from_query(query)
-        found = await last(engine, moment(noising, networks[noising.model]))
+        found = await last(engine, moment(noising, networks[noising.model]), request)
         return tile(row(found), SCALE, across=5), told(
             noising,
             [*notes, *_advice(noising)],

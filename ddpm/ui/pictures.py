@@ -15,6 +15,7 @@ from ddpm.engine import Engine, frames
 from ddpm.plots import tile
 from ddpm.process import Network
 from ddpm.run import ANY, EACH, FIRST, MODELS, Run
+from ddpm.ui.client import Client, client_of
 from ddpm.ui.components.player import frame, player, start
 from ddpm.ui.experiments import pictures as experiments_of
 from ddpm.ui.lesson import (
@@ -100,11 +101,11 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
             notes = [f"model = {str(asked)[:40]}: this page draws with {model}; other pages have the others.", *notes]
         return within_share(run, notes)
 
-    def messages_of(run: Run, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+    def messages_of(run: Run, notes: list[str], client: Client) -> AsyncIterator[str]:
         notes = notes + _advice(run)
         steps = frames(run, network)
         return stream(
-            engine, steps, owner, lambda job: start(run, job, notes), lambda step, job: frame(step, job, cloud)
+            engine, steps, client, lambda job: start(run, job, notes), lambda step, job: frame(step, job, cloud)
         )
 
     def denoise(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
@@ -115,11 +116,11 @@ def lesson(engine: Engine, model: str, network: Network, cloud: Projection) -> N
         the step adds to its mean, if anything, as int16 times the header's "scales", count × C × H × W each; then x and
         x0 projected on the page's plane as float32, count × 2 each.
         """
-        return messages_of(*read(query), request.session_hash)
+        return messages_of(*read(query), client_of(request))
 
     async def generate(query: dict[str, Any], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
         run, notes = read(query)
-        end = await last(engine, frames(run, network))
+        end = await last(engine, frames(run, network), request)
         picture = tile(to_uint8(torch.from_numpy(end.x)).numpy(), SCALE)
         names = [*MODELS[model], "no label"]
         labels = [names[label] for label in run.labels]

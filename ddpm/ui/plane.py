@@ -13,6 +13,7 @@ from ddpm.live import Trained
 from ddpm.plane import DRAWN, MINE, SETTINGS, Frame, Plane, frames, sketch
 from ddpm.process import Network
 from ddpm.scaling import AS_IT_IS
+from ddpm.ui.client import client_of
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.plane import frame, player, start
 from ddpm.ui.experiments import PLANE as EXPERIMENTS
@@ -93,7 +94,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
         def opening(job: int) -> str:
             return start(plane, job, notes, particles, data, network is not None)
 
-        return stream(engine, steps, request.session_hash, opening, frame)
+        return stream(engine, steps, client_of(request), opening, frame)
 
     def flow(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
@@ -116,7 +117,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
         data would have in their place.
         """
         plane, notes, _, steps = job_of(*Plane.from_query(query), request)
-        end = await last(engine, steps)
+        end = await last(engine, steps, request)
         particles = end.x.round(4).tolist()
         return told(
             plane, notes, particles=particles, distance=end.distance, floor=end.floor, seconds=round(end.seconds, 3)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -17,6 +19,9 @@ T = TypeVar("T")
 
 MOST_WAITING = 2000
 """Visitors of whose events it is known that they are under way: as many as Gradio keeps messages for."""
+
+DEAF_SECONDS = 60.0
+"""After which a connection is closed whose other end acknowledges nothing of what is sent to it, or has no room for it."""
 
 REST = 1.0
 """Seconds that Gradio's queue rests at most when there is nothing to do."""
@@ -66,6 +71,17 @@ class Asyncio:
                 happened.set()
 
         return told
+
+
+def drop_the_deaf(page: gr.Blocks, seconds: float = DEAF_SECONDS) -> None:
+    """Has the system close the connections of ``page``, which is launched, on which nobody has read for ``seconds``.
+
+    Else such a connection stays open for as long as its other end likes, with all that was written to it: uvicorn has no
+    such limit, and Gradio no public way to its sockets. Linux alone can do it; accepted connections inherit it.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        for listening in chain.from_iterable(server.sockets for server in page.server.servers):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
 
 
 def lighten(page: gr.Blocks) -> None:

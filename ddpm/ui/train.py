@@ -18,14 +18,16 @@ from ddpm.engine import Engine
 from ddpm.live import (
     BUDGET,
     SETTINGS,
+    SHARED_BUDGET,
+    TRAINING,
     Apprentice,
     Budget,
     Frame,
+    NoRoom,
     Trained,
     Training,
     Visit,
     Visits,
-    Waiting,
     exact_field,
     exact_loss,
     from_file,
@@ -35,6 +37,7 @@ from ddpm.live import (
 )
 from ddpm.plane import DRAWN, sketch
 from ddpm.scaling import Scaling
+from ddpm.ui.client import Client, client_of
 from ddpm.ui.components.pad import pad
 from ddpm.ui.components.train import COOKIE, file, frame, note, player, start
 from ddpm.ui.experiments import TRAINING as EXPERIMENTS
@@ -83,6 +86,11 @@ _UNTRAINED = "This is what a network makes that has learned nothing yet. Press T
 
 _SPENT = f"Your {BUDGET:.0f} seconds of computation are used up. Your network stays with you: use it, download it."
 
+_SPENT_TOGETHER = (
+    f"The {SHARED_BUDGET / 60:.0f} minutes of computation that all visitors of your address have in an hour are used up. "
+    "Your network stays with you: use it, download it."
+)
+
 _NOISE = (
     "A network that predicts the noise says little about x₀ where there is almost nothing else: at λ = −12 its error counts "
     "√((1 − ᾱ) / ᾱ) = 400 times in x̂₀. See how many points fly off at the first step, and that predicting x₀ or v mends it."
@@ -106,26 +114,32 @@ def visitor(request: gr.Request) -> str:
 def lesson(engine: Engine, visits: Visits) -> None:
     """Adds the lesson to the ``gr.Blocks`` being built; what visitors train is kept in ``visits``."""
 
-    async def learn(visit: Visit, training: Training, notes: list[str], goes_on: bool = False) -> AsyncIterator[str]:
-        """The messages of a training; it enters the queue of trainings at once and leaves it at the end."""
-        if not visit.budget.left:
-            gr.Warning(_SPENT)
-            return
-        ticket = visits.turns.enter()
-
-        def job() -> Iterator[Frame | Waiting | str | None]:
-            yield from _in_turn(visits, ticket, visit.train(None if goes_on else training))
-            if not visit.budget.left:
-                yield _SPENT
-
+    def visit_of(request: gr.Request) -> Visit:
+        """The visit of the visitor. Raises gr.Error if there is no room for a new one."""
         try:
-            await _prepare()
-            opening = await asyncio.to_thread(_opening, training, notes, goes_on)
-            async with aclosing(stream(engine, job(), _owner(visit), opening, _pack(visit.budget))) as messages:
-                async for message in messages:
-                    yield message
-        finally:
-            visits.turns.leave(ticket)
+            return visits.of(visitor(request), client_of(request).address)
+        except NoRoom as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    async def learn(
+        visit: Visit, client: Client, training: Training, notes: list[str], goes_on: bool = False
+    ) -> AsyncIterator[str]:
+        """The messages of a training."""
+        if visit.spent:
+            gr.Warning(_spent(visit))
+            return
+
+        def job() -> Iterator[Frame | str | None]:
+            yield from visit.train(None if goes_on else training)
+            if visit.spent:
+                yield _spent(visit)
+
+        await _prepare()
+        opening = await asyncio.to_thread(_opening, training, notes, goes_on)
+        whose = client.named(_owner(visit))
+        async with aclosing(stream(engine, job(), whose, opening, _pack(visit.budget), TRAINING)) as messages:
+            async for message in messages:
+                yield message
 
     def train(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         """Streams a training as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
@@ -136,7 +150,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
         """
         training, notes = Training.from_query(query)
         notes = notes + ([_NOISE] if training.prediction == "noise" else [])
-        return learn(visits.of(visitor(request)), training, notes)
+        return learn(visit_of(request), client_of(request), training, notes)
 
     async def train_network(query: dict[str, Any], request: gr.Request) -> tuple[str, dict[str, Any]]:
         """Trains a small network on data in the plane for up to a minute of computation, and answers once it is trained.
@@ -147,21 +161,18 @@ def lesson(engine: Engine, visits: Visits) -> None:
         data, and the floor: what fresh data would have.
         """
         training, notes = Training.from_query(query)
-        visit, ticket = visits.of(visitor(request)), visits.turns.enter()
-        try:
-            await _prepare()
-            end = await last(engine, _in_turn(visits, ticket, visit.train(training)))
-        finally:
-            visits.turns.leave(ticket)
+        visit = visit_of(request)
+        await _prepare()
+        end = await last(engine, visit.train(training), request, TRAINING)
         if not isinstance(end, Frame):
-            raise gr.Error(_SPENT, print_exception=False)
+            raise gr.Error(_spent(visit), print_exception=False)
         name = f"{end.trained.plane.data}.safetensors"
         path = gr.processing_utils.save_bytes_to_cache(to_file(end.trained), name, outputs[0].GRADIO_CACHE)
         measures = {"held_out_loss": end.held_out, "distance": end.distance, "floor": end.floor}
         return path, told(training, notes, batches=end.trained.batches, **measures)
 
     async def go_on(request: gr.Request) -> AsyncIterator[str]:
-        visit = visits.of(visitor(request))
+        visit = visit_of(request)
         if not visit.apprentice:
             gr.Warning("There is no training to go on with; press Train.")
         elif visit.apprentice.finished:
@@ -169,21 +180,23 @@ def lesson(engine: Engine, visits: Visits) -> None:
                 "This training has reached its last batch; for a longer one choose more batches and press Train."
             )
         else:
-            async with aclosing(learn(visit, visit.apprentice.training, [], goes_on=True)) as messages:
+            async with aclosing(
+                learn(visit, client_of(request), visit.apprentice.training, [], goes_on=True)
+            ) as messages:
                 async for message in messages:
                     yield message
 
-    async def show(visit: Visit, notes: list[str]) -> AsyncIterator[str]:
+    async def show(visit: Visit, client: Client, notes: list[str]) -> AsyncIterator[str]:
         """The messages that show the network that the visitor has."""
         mine = visit.mine
         shown = Training(mine.plane.data, mine.plane.points, mine.network.config.prediction)
         opening = await asyncio.to_thread(_opening, shown, notes, scaling=mine.scaling, batches=mine.batches)
         job = look(mine, shown.shown_steps)
-        async with aclosing(stream(engine, job, _owner(visit), opening, _pack(visit.budget))) as messages:
+        async with aclosing(stream(engine, job, client.named(_owner(visit)), opening, _pack(visit.budget))) as messages:
             async for message in messages:
                 yield message
 
-    async def show_untrained(training: Training, notes: list[str], owner: str | None) -> AsyncIterator[str]:
+    async def show_untrained(training: Training, notes: list[str], client: Client) -> AsyncIterator[str]:
         """The messages that show what a network makes that has learned nothing yet."""
 
         def job() -> Iterator[Frame | None]:
@@ -191,28 +204,28 @@ def lesson(engine: Engine, visits: Visits) -> None:
 
         await _prepare()
         opening = await asyncio.to_thread(_opening, training, notes, frames=1)
-        async with aclosing(stream(engine, job(), owner, opening, _pack(Budget()))) as messages:
+        async with aclosing(stream(engine, job(), client, opening, _pack(Budget()))) as messages:
             async for message in messages:
                 yield message
 
     async def load(path: str, request: gr.Request) -> AsyncIterator[str]:
-        visit = visits.of(visitor(request))
+        visit = visit_of(request)
         try:
             engine.stop(_owner(visit))
-            visit.mine = await asyncio.to_thread(from_file, Path(path))
+            visit.bring(await asyncio.to_thread(from_file, Path(path)))
         except CheckpointError as error:
             gr.Warning(str(error))
             return
-        async with aclosing(show(visit, ["This is the network that you have loaded."])) as messages:
+        async with aclosing(show(visit, client_of(request), ["This is the network that you have loaded."])) as messages:
             async for message in messages:
                 yield message
 
     def come_back(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
         visit = visits.find(visitor(request))
         if visit and visit.mine:
-            return show(visit, ["This is the network that you have from before."])
+            return show(visit, client_of(request), ["This is the network that you have from before."])
         training, notes = Training.from_query(query)
-        return show_untrained(training, [*notes, _UNTRAINED], request.session_hash)
+        return show_untrained(training, [*notes, _UNTRAINED], client_of(request))
 
     def stop(request: gr.Request) -> None:
         if visit := visits.find(visitor(request)):
@@ -270,10 +283,9 @@ def lesson(engine: Engine, visits: Visits) -> None:
     show_code(controls, Training.from_query)
 
 
-def _in_turn(visits: Visits, ticket: object, steps: Iterator[Frame | None]) -> Iterator[Frame | Waiting | None]:
-    """``steps`` once it is the ticket's turn."""
-    yield from visits.turns.wait(ticket)
-    yield from steps
+def _spent(visit: Visit) -> str:
+    """Says whose computation is used up."""
+    return _SPENT if not visit.budget.left else _SPENT_TOGETHER
 
 
 def _owner(visit: Visit) -> str:

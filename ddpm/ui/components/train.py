@@ -8,7 +8,7 @@ from dataclasses import asdict
 import gradio as gr
 import numpy as np
 
-from ddpm.live import BUDGET, LEVELS, Frame, Training, Waiting
+from ddpm.live import BUDGET, LEVELS, Frame, Training
 from ddpm.plane import FIELD_AXIS
 from ddpm.ui.components.plane import SCALE, positions
 from ddpm.ui.components.shared import component, message
@@ -54,14 +54,8 @@ def start(
     )
 
 
-def frame(shown: Frame | Waiting, job: int, left: float) -> str:
-    """One frame: the fields as float32, the particles as int16; or how many trainings are before the visitor's.
-
-    ``left`` is what is left of the visitor's budget, in seconds.
-    """
-    if isinstance(shown, Waiting):
-        before = f"{shown.before} training{'s are' if shown.before > 1 else ' is'} before yours"
-        return message(kind="waiting", job=job, note=f"The machine is busy: {before}, which begins by itself.")
+def frame(shown: Frame, job: int, left: float) -> str:
+    """One frame: the fields as float32, the particles as int16; ``left`` is what is left of the visitor's budget, in seconds."""
     return message(
         shown.fields.astype("<f4").tobytes() + positions(shown.x),
         kind="frame",
