@@ -5,6 +5,7 @@ shipped ones of the same names. DDPM_BACKEND=torch or onnx says what carries out
 DDPM_JOBS how many visitors' runs are under way at once (default: 32; further ones wait), DDPM_BATCH how many rows share a
 forward pass at most (default: what is measured to be fastest). DDPM_ENGINE=ray has DDPM_REPLICAS processes (default: 2)
 under Ray Serve carry them out.
+DDPM_FILE_SECONDS is for how long the files that visitors bring and programs get are kept (default: 3600).
 DDPM_RATE is how many runs and uploads a second one address may ask for on average (default: 20; 0: no limit), 30 times as
 many at once. Behind a proxy DDPM_TRUSTED_PROXY_HEADER names the header with the visitor's address, such as
 X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default: 1).
@@ -54,6 +55,7 @@ from ddpm.settings import Scheduled, Settings
 from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train
 from ddpm.ui.components.lecture import PAGE_CSS, lecture
 from ddpm.ui.routes import routes
+from ddpm.ui.still import Still
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -76,6 +78,8 @@ html, body { background: var(--body-background-fill); }
 .gradio-container { max-width: 1400px !important; margin: 0 auto; overflow: clip !important; }
 #problem { border-left: 4px solid #d97706; padding: 4px 12px; }
 #ask { align-items: stretch; }
+#dice::before { content: ""; width: 1.2em; height: 1.2em; margin-right: 0.4em; flex: none;
+  background: url("data:image/svg+xml,%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 viewBox=%220 0 24 24%22%3E%3Crect x=%222%22 y=%222%22 width=%2220%22 height=%2220%22 rx=%224%22 fill=%22%23888%22/%3E%3Cg fill=%22%23fff%22%3E%3Ccircle cx=%227.5%22 cy=%227.5%22 r=%222%22/%3E%3Ccircle cx=%2216.5%22 cy=%227.5%22 r=%222%22/%3E%3Ccircle cx=%2212%22 cy=%2212%22 r=%222%22/%3E%3Ccircle cx=%227.5%22 cy=%2216.5%22 r=%222%22/%3E%3Ccircle cx=%2216.5%22 cy=%2216.5%22 r=%222%22/%3E%3C/g%3E%3C/svg%3E") center / contain no-repeat; }
 @media (min-width: 761px) { #to-settings { display: none; } }
 @media (max-width: 760px) {
   #stage { flex-direction: column; }
@@ -107,6 +111,9 @@ LESSONS = (
 )
 """In the order of the navigation."""
 
+PAGES = frozenset(f"/{lesson.path}".rstrip("/") for lesson in LESSONS)
+"""The paths of the pages, below the app's address."""
+
 
 def build_app() -> tuple[gr.Blocks, Engine]:
     """The pages on the checkpoints of DDPM_CHECKPOINTS, or the shipped ones, and the engine that they ask.
@@ -121,8 +128,10 @@ def build_app() -> tuple[gr.Blocks, Engine]:
     engine = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes, {TRAINING: AT_ONCE})
     atexit.register(engine.close)
     builders = _builders(models, networks, engine)
-    # Pictures and networks that programs ask for are files, which are gone an hour later.
-    app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False, delete_cache=(600, 3600))
+    # Pictures and networks that programs ask for are files, which are gone some time later.
+    seconds = _whole("DDPM_FILE_SECONDS") or 3600
+    expiry = max(1, seconds // 6), seconds
+    app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False, delete_cache=expiry)
     for lesson in LESSONS:
         with app.route(lesson.name, lesson.path) if lesson.path else app:
             gr.Navbar(main_page_name=LESSONS[0].name)
@@ -192,7 +201,7 @@ def main() -> None:
     sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
     page.launch(
         app_kwargs={
-            "middleware": [Middleware(guard.Guard, limits=limits, full=engine.full)],
+            "middleware": [Middleware(guard.Guard, limits=limits, full=engine.full), Middleware(Still, pages=PAGES)],
             "routes": routes(),
             "openapi_url": None,
         },

@@ -11,6 +11,7 @@ from pages import open_page, state, wait
 
 from ddpm.engine import MOST_OF_ADDRESS
 from scripts._served import ROOT, at_work, digits, messages
+
 sys.path.append(str(ROOT / "scripts"))
 
 from attacks import ATTACKS, post, under_attack

@@ -20,7 +20,6 @@ from ddpm.ui.components.curves import pack, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
-    DICE,
     DRAW_SEED,
     FOLLOWING,
     LATEX,
@@ -145,7 +144,7 @@ def lesson(engine: Engine, pages: Mapping[str, str]) -> None:
             controls: dict[str, gr.components.Component] = schedule(Curves)
             bender = gr.Button("Bend the chosen curve", size="sm", elem_id="bend")
             controls |= _settings()
-            dice = gr.Button("New noise", icon=DICE, size="sm", elem_id="dice")
+            dice = gr.Button("New noise", size="sm", elem_id="dice")
     gr.Markdown(FORMULAS, latex_delimiters=LATEX)
 
     names, inputs, show = list(controls), list(controls.values()), taking(controls, curves)

@@ -18,7 +18,6 @@ from ddpm.ui.client import Client, client_of
 from ddpm.ui.components import learning as packing
 from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
-    DICE,
     DRAW_SEED,
     LATEX,
     STREAMING,
@@ -150,7 +149,7 @@ def lesson(engine: Engine, trained: Mapping[str, Snapshots]) -> None:
         }
         with gr.Column(scale=0, min_width=210):
             following_step = gr.Button("Another step", variant="primary", elem_id="next")
-            dice = gr.Button("Samples from new noise", icon=DICE, size="sm", elem_id="dice")
+            dice = gr.Button("Samples from new noise", size="sm", elem_id="dice")
     shown = packing.screen(trained)
     with gr.Row(elem_id="settings"):
         controls |= {

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from inspect import Parameter, Signature
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -70,8 +69,6 @@ UNHEARD = "Nobody has listened, so the computation has ended; please fetch the a
 
 NO_ETA = "η belongs to the sampler DDIM … DDPM; the one chosen has none."
 
-DICE = Path(__file__).parent / "components" / "dice.svg"
-
 _SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
   event.preventDefault();  // the page's base address would make it another page
   const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -107,7 +104,7 @@ def buttons() -> Buttons:
         with gr.Row():
             generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
             halt = gr.Button("Stop", min_width=70, elem_id="stop")
-        dice = gr.Button("Generate from new noise", icon=DICE, size="sm", elem_id="dice")
+        dice = gr.Button("Generate from new noise", size="sm", elem_id="dice")
         to_settings()
     return Buttons(generate, halt, dice)
 

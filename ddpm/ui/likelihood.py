@@ -16,7 +16,6 @@ from ddpm.ui.components.likelihood import frame, screen, start
 from ddpm.ui.components.picker import picker
 from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
-    DICE,
     DRAW_SEED,
     FOLLOWING,
     LATEX,
@@ -159,7 +158,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
         with gr.Column(scale=1, min_width=280, elem_id="settings"):
             controls = _settings()
             with gr.Row():
-                again = gr.Button("Estimate with new draws", icon=DICE, size="sm", min_width=180, elem_id="dice")
+                again = gr.Button("Estimate with new draws", size="sm", min_width=180, elem_id="dice")
                 halt = gr.Button("Stop", size="sm", min_width=70, elem_id="stop")
     gr.Markdown(FORMULAS, latex_delimiters=LATEX)
 

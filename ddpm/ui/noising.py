@@ -22,7 +22,6 @@ from ddpm.ui.components.picker import picker
 from ddpm.ui.components.sketch import sketch
 from ddpm.ui.experiments import Experiment
 from ddpm.ui.lesson import (
-    DICE,
     DRAW_SEED,
     FOLLOWING,
     LATEX,
@@ -169,7 +168,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network]) -> None:
                 elem_id="upload-info",
             )
             controls |= _settings()
-            dice = gr.Button("New noise", icon=DICE, size="sm", elem_id="dice")
+            dice = gr.Button("New noise", size="sm", elem_id="dice")
     gr.Markdown(FORMULAS, latex_delimiters=LATEX)
 
     names, inputs = list(controls), list(controls.values())

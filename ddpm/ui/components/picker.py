@@ -7,16 +7,16 @@ from pathlib import Path
 
 import gradio as gr
 
-from ddpm.picture import EACH, SHEETS
+from ddpm.picture import EACH
 from ddpm.run import MODELS
+from ddpm.ui.still import address
 
 _HERE = Path(__file__).parent
 
 
 def picker(model: str, example: int) -> gr.HTML:
     """The component; it triggers ``input`` when the visitor chooses another. Its prop ``sheet`` is the model's name, or empty to show none."""
-    gr.set_static_paths([SHEETS])
-    sheets = {name: {"address": f"gradio_api/file={SHEETS / f'{name}.png'}", "names": MODELS[name]} for name in MODELS}
+    sheets = {name: {"address": address(f"{name}.png"), "names": MODELS[name]} for name in MODELS}
     return gr.HTML(
         value=str(example),
         elem_id="example",

@@ -9,7 +9,8 @@ const FIELDS = {
   velocity: { of: (x, x0, a) => (a / 2) * (x0 - a * x), formula: "dx/dλ = ½ √ᾱ (x̂₀ − √ᾱ x)", says: "the way a particle flows without added noise (η = 0), per unit of log-SNR" },
 };
 
-let world = null, quality = null, resting = false, space = false;
+let world = null, quality = null, resting = false;
+let space = null; // the Plotly that draws in space, a bundle of its own, once it is asked for
 let data = new Int16Array(0), followed = new Set();
 let wantedOf = null; // what the arrows were asked to be of, while there is no network to take them from
 
@@ -321,7 +322,7 @@ function fillSpace() {
   }
   const quarters = [0, 1, 2, 3, 4].map((part) => Math.round(part * run.run.steps / 4)); // WebGL labels none of its own choice
   const still = points(data), axis = { color: ink, gridcolor: "rgba(127,127,127,0.35)", showbackground: false };
-  return Plotly.react($(".space"), [
+  return space.react($(".space"), [
     { type: "scatter3d", mode: "lines", x, y, z, line: { color: colour("particles"), width: 2 }, opacity: 0.6, hoverinfo: "skip" },
     { type: "scatter3d", mode: "markers", ...still, z: still.x.map(() => 0), marker: { color: colour("data"), size: 1.6 }, hoverinfo: "skip" },
   ], { margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 11 }, showlegend: false, uirevision: "space",
@@ -362,10 +363,19 @@ function listen(div) {
   }, true);
 }
 
-$(".open-space").addEventListener("click", () => {
-  space = true;
+$(".open-space").addEventListener("click", async ({ target }) => {
+  const flat = window.Plotly; // whose name both bundles take
+  target.disabled = true;
+  try {
+    await load(setup.plotly3d);
+  } catch {
+    target.textContent = "The 3D view could not be loaded. Try again";
+    target.disabled = false;
+    return;
+  }
+  [space, window.Plotly] = [window.Plotly, flat];
   $(".space").hidden = false;
-  $(".open-space").hidden = true;
+  target.hidden = true;
   if (frames.length) fillSpace();
 });
 

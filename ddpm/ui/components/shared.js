@@ -97,10 +97,12 @@ function followTheme() {
 }
 
 async function loadPlotly() {
-  if (window.Plotly) return;
-  await new Promise((resolve, reject) => {
-    const script = Object.assign(document.createElement("script"), { src: setup.plotly, onload: resolve, onerror: reject });
-    document.head.appendChild(script);
+  if (!window.Plotly) await load(setup.plotly);
+}
+
+function load(src) {
+  return new Promise((resolve, reject) => {
+    document.head.appendChild(Object.assign(document.createElement("script"), { src, onload: resolve, onerror: reject }));
   });
 }
 

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import plotly
 
 from ddpm.engine import Place
 from ddpm.movie import MOST_BYTES
+from ddpm.ui.still import PLOTLY, PLOTLY_3D, address
 
 _HERE = Path(__file__).parent
-_PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 def component(name: str, setup: Mapping[str, Any], uses: Sequence[str] = (), clock: bool = True) -> gr.HTML:
@@ -29,7 +28,6 @@ def component(name: str, setup: Mapping[str, Any], uses: Sequence[str] = (), clo
 
     ``uses`` names styles and scripts that stand between what all share and its own. Without ``clock`` it shows no run.
     """
-    gr.set_static_paths([_PLOTLY])
     files = (
         "shared.css",
         "shared.js",
@@ -46,7 +44,14 @@ def component(name: str, setup: Mapping[str, Any], uses: Sequence[str] = (), clo
         css_template="".join(_read(file) for file in files if file.endswith(".css")),
         js_on_load="".join(_read(file) for file in files if file.endswith(".js")),
         # the base of every page is the app's address
-        setup=json.dumps({"plotly": f"gradio_api/file={_PLOTLY}", **({"most": MOST_BYTES} if clock else {}), **setup}),
+        setup=json.dumps(
+            {
+                "plotly": address(PLOTLY),
+                "plotly3d": address(PLOTLY_3D),
+                **({"most": MOST_BYTES} if clock else {}),
+                **setup,
+            }
+        ),
     )
 
 
