@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -42,7 +44,13 @@ MOST_BYTES, MOST_PIXELS = 10 * 2**20, 30_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 _DECODING = threading.Lock()
-"""One file is decoded at a time: a large one takes 90 MB meanwhile."""
+"""One file is decoded at a time: a large one takes some 250 MB meanwhile."""
+
+_NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+"""Chunks of a PNG that hold text or a colour profile, which Pillow unpacks, and refuses the file if they are large."""
+
+_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
+"""How Pillow scales pixels to 8 bits, by its name for what is in a PNG; the transparent colour it leaves as it is there."""
 
 
 class PictureError(ValueError):
@@ -78,13 +86,8 @@ def from_file(path: Path) -> Tensor:
             f"The file has {size / 2**20:.1f} MB; a picture may have {MOST_BYTES // 2**20} MB at most: please scale it down."
         )
     try:
-        with Image.open(path, formats=_FORMATS) as image, _DECODING:
-            if image.width * image.height > MOST_PIXELS:
-                raise PictureError(
-                    f"The picture has {image.width:,} × {image.height:,} pixels; {MOST_PIXELS / 1e6:.0f} million at most "
-                    "are allowed: please scale it down."
-                )
-            return _square(image)
+        with _DECODING:
+            return _read(path.read_bytes())
     except PictureError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds for files that are broken
@@ -93,15 +96,73 @@ def from_file(path: Path) -> Tensor:
         ) from error
 
 
-def _square(image: Image.Image) -> Tensor:
-    image.draft("RGB", (256, 256))  # a JPEG is decoded at a fraction of its size
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image.thumbnail((1024, 1024))
-    upright = ImageOps.exif_transpose(image).convert("RGBA")
-    opaque = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+def _read(content: bytes) -> Tensor:
+    try:
+        return _decoded(content)
+    except ValueError:  # among others for large notes beside the pixels, which may themselves be fine
+        return _decoded(_without_notes(content))
+
+
+def _without_notes(png: bytes) -> bytes:
+    kept, at = [png[:8]], 8
+    while at < len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")  # its length, its kind, what it holds, a checksum
+        if png[at + 4 : at + 8] not in _NOTES:
+            kept.append(png[at:end])
+        at = end
+    return b"".join(kept)
+
+
+def _decoded(content: bytes) -> Tensor:
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise PictureError(
+                f"The picture has {image.width:,} × {image.height:,} pixels; {MOST_PIXELS / 1e6:.0f} million at most "
+                "are allowed: please scale it down."
+            )
+        image.draft("RGB", (256, 256))  # a JPEG is decoded at a fraction of its size
+        opaque = _on_white(_upright(_eight_bits(image)))
+    opaque.thumbnail((1024, 1024))
     square = ImageOps.fit(opaque, (UPLOAD[2], UPLOAD[1]), Image.Resampling.BOX)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """``image``, decoded, with 8 bits a channel, and its transparent colour likewise."""
+    scale = _SCALES.get(image.tile[0].args) if image.tile else None
+    image.load()
+    if image.mode.startswith("I;16"):
+        return _coarse(image)
+    if scale and "transparency" in image.info:
+        clear = image.info["transparency"]
+        scaled = tuple(int(value * scale) for value in clear) if image.mode == "RGB" else clear * scale
+        image.info["transparency"] = scaled
+    return image
+
+
+def _coarse(image: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits in 8, with what ``image`` says of how it lies."""
+    fine, notes = np.asarray(image), dict(image.info)
+    clear = notes.pop("transparency", None)
+    grey = (fine >> 8).astype(np.uint8)
+    alpha = np.where(fine == clear, np.uint8(0), np.uint8(255))
+    coarse = Image.fromarray(grey if clear is None else np.stack([grey, alpha], -1))
+    coarse.info = notes
+    return coarse
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    with suppress(Exception):  # notes on how it lies that are broken say nothing of the pixels
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    coloured, white = image.convert("RGBA"), Image.new("RGB", image.size, "white")
+    white.paste(coloured, mask=coloured)
+    return white
 
 
 def fitted(pixels: Tensor, model: str) -> Tensor:

@@ -91,20 +91,81 @@ def test_a_grey_picture_of_sixteen_bits_is_that_of_eight(tmp_path):
     assert torch.equal(fine, from_file(file(tmp_path, Image.fromarray(ramp.astype(np.uint8)), "coarse.png")))
 
 
-def huge_png(side):
-    """A PNG that says it has ``side``² pixels and holds none of them."""
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+def raw_png(side, depth=8, colour=2, pixels=b"", notes=b""):
+    """A PNG of ``side``² pixels, ``depth`` bits a channel, grey (0) or in colour (2), with ``notes`` before its pixels."""
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + notes + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def png():
     held = io.BytesIO()
     Image.effect_noise((90, 90), 90).save(held, "PNG")
     return held.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGB", "RGBA"])
+def test_a_thin_line_of_a_large_picture_is_as_faint_in_every_kind_as_in_grey(tmp_path, mode):
+    line = np.full((3000, 3000), 255, np.uint8)
+    line[:, 1450:1452] = 0
+    image = Image.fromarray(line)
+    grey, other = (from_file(file(tmp_path, one)).int() for one in (image, image.convert(mode)))
+    assert grey.min() == 249 and abs(other - grey).max() <= 1
+
+
+def test_a_grey_picture_of_sixteen_bits_is_set_upright_and_stands_on_white(tmp_path):
+    ramp = np.tile(np.arange(32, dtype=np.uint16) * 2048, (32, 1))
+    image = Image.fromarray(ramp)
+    image.getexif()[0x0112] = 6  # turn clockwise by a quarter
+    pixels = from_file(file(tmp_path, image, exif=image.getexif(), transparency=5 * 2048))
+    expected = torch.tensor(ramp[0].astype(int) >> 8).clone()
+    expected[5] = 255
+    assert torch.equal(pixels[0].int(), expected[:, None].expand(32, 32).int())
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "pixel", "clear"),
+    [
+        (1, 0, b"\xff", (1,)),
+        (2, 0, b"\xaa", (2,)),
+        (4, 0, b"\x55", (5,)),
+        (8, 0, b"\x40", (64,)),
+        (16, 0, b"\x40\x01", (0x4001,)),
+        (8, 2, b"\1\2\3", (1, 2, 3)),
+        (16, 2, b"\1\0\2\0\3\0", (256, 512, 768)),
+    ],
+    ids=lambda value: str(value),
+)
+def test_the_transparent_colour_of_a_png_becomes_white_whatever_its_depth(tmp_path, depth, colour, pixel, clear):
+    length = 8 * depth * (3 if colour else 1) // 8
+    rows = (b"\0" + (pixel * length)[:length]) * 8
+    for notes, white in ((b"", depth == 1), (chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear)), True)):
+        (tmp_path / "a.png").write_bytes(raw_png(8, depth, colour, rows, notes))
+        assert (from_file(tmp_path / "a.png") == 255).all() == white
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"iCCP", b"Profile\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_000_000))) * 70,
+        chunk(b"tEXt", b"Comment\0" + bytes(2_000_000)),
+        chunk(b"eXIf", b"broken"),
+    ],
+    ids=["compressed", "international", "colour profile", "many", "plain", "broken EXIF"],
+)
+@pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after"])
+def test_notes_beside_the_pixels_keep_no_picture_from_being_read(tmp_path, notes, place):
+    plain = png()
+    (tmp_path / "plain.png").write_bytes(plain)
+    (tmp_path / "noted.png").write_bytes(plain[:place] + notes + plain[place:])
+    assert torch.equal(from_file(tmp_path / "noted.png"), from_file(tmp_path / "plain.png"))
 
 
 @pytest.mark.parametrize(
@@ -114,9 +175,9 @@ def png():
         (b"hello", "cannot be read as a picture"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cannot be read as a picture"),
         (png()[:900], "cannot be read as a picture"),
-        (huge_png(100), "cannot be read as a picture"),
-        (huge_png(6000), r"6,000 × 6,000 pixels; 30 million"),
-        (huge_png(50_000), "million|cannot be read"),
+        (raw_png(100), "cannot be read as a picture"),
+        (raw_png(6000), r"6,000 × 6,000 pixels; 30 million"),
+        (raw_png(50_000), "million|cannot be read"),
         (bytes(MOST_BYTES + 1), r"10\.0 MB; a picture may have 10 MB"),
     ],
     ids=["empty", "text", "svg", "cut off", "no pixels", "large", "bomb", "long"],
