@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ddpm.data import Projection
+from ddpm.files import parse_json
 from ddpm.networks import NETWORKS
 from ddpm.process import Prediction
 
@@ -59,8 +60,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()  # the file itself cannot be iterated
-            return {name: file.get_tensor(name) for name in names}, dict(json.loads(file.metadata()["ddpm"]))
-    except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
+            return {name: file.get_tensor(name) for name in names}, dict(parse_json(file.metadata()["ddpm"]))
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is truncated or not a ddpm checkpoint ({error}).") from error
 
 

@@ -33,6 +33,7 @@ from huggingface_hub.file_download import repo_folder_name
 from torch import nn
 
 from ddpm.checkpoint import load_network, write_beside
+from ddpm.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -262,6 +263,6 @@ def _remember(repository: Repository, listing: Listing) -> None:
 def _recall(repository: Repository) -> Listing | None:
     """What the Hub listed last of ``repository``, None if nothing is noted."""
     try:
-        return Listing(**json.loads(_note(repository).read_text("utf-8")))
+        return Listing(**read_json(_note(repository)))
     except (OSError, ValueError, TypeError):
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from ddpm.checkpoint import load_network
 from ddpm.data import to_unit
 from ddpm.denoiser import Guided, denoiser
 from ddpm.engine import Forward, Work
+from ddpm.files import read_json
 from ddpm.picture import held_out
 from ddpm.process import Network, add_noise, noise_from_x0, seeded
 from ddpm.sampling import SAMPLERS, generators, normal
@@ -80,12 +80,12 @@ class Snapshots(NamedTuple):
 
 
 def load_snapshots(folder: Path, name: str) -> Snapshots:
-    """The snapshots of the network ``name``. Raises FileNotFoundError if one is missing, CheckpointError if it is broken."""
+    """The snapshots of the network ``name``. Raises FileNotFoundError if one is missing, CheckpointError or ValueError if it is broken."""
     paths = sorted(folder.glob(f"{name}-*.safetensors"))
     if len(paths) != len(SNAPSHOTS):
         raise FileNotFoundError(f"{folder} holds {len(paths)} snapshots of {name}; the lesson needs {len(SNAPSHOTS)}.")
     loaded = [load_network(path) for path in paths]
-    curves = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    curves = read_json(folder / f"{name}.json")
     return Snapshots(tuple(network for network, _ in loaded), tuple(about["steps"] for _, about in loaded), curves)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ddpm.checkpoint import write_beside
 from ddpm.evaluate import FRONTIER, FRONTIER_STEPS, Setting
+from ddpm.files import read_json
 
 Row = dict[str, Any]
 """A setting, what it was measured with, and the measures."""
@@ -33,7 +34,7 @@ def read_rows(path: Path) -> list[Row]:
         return []
     needed = {*Setting.__dataclass_fields__, "seed", "made_with"}
     try:
-        rows = [{"sampler": Setting.sampler, **row} for row in json.loads(path.read_text("utf-8"))["rows"]]
+        rows = [{"sampler": Setting.sampler, **row} for row in read_json(path)["rows"]]
         complete = all(needed <= row.keys() for row in rows)
     except (ValueError, KeyError, TypeError, AttributeError):
         complete = False

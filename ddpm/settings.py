@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ddpm.files import parse_json
 from ddpm.schedule import SCHEDULES, Constant, Cosine, Polynomial, Schedule, Sigmoid, Table
 
 if TYPE_CHECKING:
@@ -75,6 +76,18 @@ class Number:
         return round(value) if self.whole else value
 
 
+def read(setting: Setting, text: str) -> str | float | int:
+    """``text`` as the setting's kind; what is not of that kind stays as it is, to be refused or corrected.
+
+    The one reader of links, files and command lines: a whole number may be written as 50.0 in all of them.
+    """
+    try:
+        value = float(text) if isinstance(setting, Number) else text
+    except ValueError:
+        return text
+    return int(value) if isinstance(setting, Number) and setting.whole and value.is_integer() else value
+
+
 STEPS = Number(1, 1000, whole=True)
 """T of a run."""
 
@@ -112,14 +125,14 @@ class Settings:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The run that ``json`` wrote. Raises ValueError for anything else."""
-        given = json.loads(text)
+        """The run that ``json`` wrote, its values read as those of a link. Raises ValueError for anything else."""
+        given = parse_json(text)
         if not isinstance(given, dict):
             raise ValueError(f"A run's JSON must be an object, not {type(given).__name__}.")
-        known = list(cls.allowed(given))
-        if unknown := sorted(given.keys() - set(known)):
+        known = cls.allowed(given)
+        if unknown := sorted(given.keys() - known.keys()):
             raise ValueError(f"The run has the unknown setting {unknown[0]!r}; known are {', '.join(known)}.")
-        return cls(**given)
+        return cls(**{name: read(known[name], _written(name, value)) for name, value in given.items()})
 
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> tuple[Self, list[str]]:
@@ -133,12 +146,12 @@ class Settings:
             if name not in query:
                 continue
             text = str(query[name])
-            nearest = setting.nearest(text)
-            value = defaults[name] if nearest is None else nearest
-            values[name] = value
-            if nearest is None or _differs(text, value):
-                shown, used = text[:40] or "nothing", str(value)[:40]
-                corrections.append(f"{name} = {shown}: it {setting.problem(text)}, so {used} is used.")
+            values[name] = read(setting, text)
+            if problem := setting.problem(values[name]):
+                nearest = setting.nearest(text)
+                values[name] = defaults[name] if nearest is None else nearest
+                shown, used = text[:40] or "nothing", str(values[name])[:40]
+                corrections.append(f"{name} = {shown}: it {problem}, so {used} is used.")
         return cls(**values), corrections
 
 
@@ -240,5 +253,9 @@ class Scheduled(Settings):
         return SCHEDULES[schedule](**{name: getattr(self, name) for name in parameters(schedule)})
 
 
-def _differs(text: str, value: object) -> bool:
-    return float(text) != value if isinstance(value, (int, float)) else text != value
+def _written(name: str, value: object) -> str:
+    """A setting's value in JSON as a link would have it."""
+    if isinstance(value, (dict, list)):
+        kind = "an object" if isinstance(value, dict) else "a list"
+        raise ValueError(f"The {name} is {kind}; it must be text or a number.")
+    return value if isinstance(value, str) else json.dumps(value)

@@ -26,6 +26,7 @@ from ddpm.checkpoint import CheckpointError, load_network, save_network, write_b
 from ddpm.classifier import RECIPES, classified, train_classifier
 from ddpm.data import IMAGES, TOYS, Images
 from ddpm.evaluate import ImageMeasures, Judge, PointMeasures, Setting
+from ddpm.files import read_json
 from ddpm.likelihood import bounds, carried_out, of_images
 from ddpm.networks import Classifier
 from ddpm.report import (
@@ -202,7 +203,7 @@ def bound_likelihood(options: argparse.Namespace) -> None:
     path, report = options.folder / f"{options.data}.safetensors", options.folder / BOUNDS
     network = load_generator(path, options.data)
     data = of_images(IMAGES[options.data](options.data_dir, False).images)
-    rows = json.loads(report.read_text("utf-8")) if report.is_file() else []
+    rows = read_json(report) if report.is_file() else []
     for schedule in ("linear", "cosine"):
         work = bounds(data, grid(SCHEDULES[schedule](), 1000), network, options.seed, ROUNDS, EACH)
         for found in tqdm(carried_out(work), desc=f"{options.data}, {schedule}", total=ROUNDS):
@@ -243,7 +244,7 @@ def write_readme(options: argparse.Namespace) -> None:
                 raise ValueError(
                     f"{report} was measured with other weights than {checkpoint}'s; evaluate {name} first."
                 )
-            reports.append({**json.loads(report.read_text("utf-8")), "rows": rows})
+            reports.append({**read_json(report), "rows": rows})
     if not reports:
         raise ValueError(f"There is no report in {options.folder}; evaluate a checkpoint first.")
     for report in reports:
@@ -252,7 +253,7 @@ def write_readme(options: argparse.Namespace) -> None:
             write_beside(options.readme.parent / frontier_path(report["data"]), figure.encode())
     text = fill_readme(options.readme.read_text("utf-8"), reports)
     if (found := options.folder / BOUNDS).is_file():
-        rows = sorted(json.loads(found.read_text("utf-8")), key=lambda row: list(IMAGES).index(row["data"]))
+        rows = sorted(read_json(found), key=lambda row: list(IMAGES).index(row["data"]))
         for row in rows:
             if row["checkpoint"] != digest(options.folder / f"{row['data']}.safetensors"):
                 raise ValueError(

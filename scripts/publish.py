@@ -6,7 +6,6 @@ Or python scripts/publish.py model USER/NAME checkpoints/mnist. The token comes 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
 
 from ddpm.checkpoint import CheckpointError, Loaded, load_network
+from ddpm.files import read_json
 from ddpm.hub import HubError, Repository
 from ddpm.report import field_table, image_table, read_rows, toy_table
 
@@ -154,7 +154,7 @@ def results(stem: Path) -> str:
     rows = read_rows(path)
     if not rows:
         return ""
-    report = {**json.loads(path.read_text("utf-8")), "rows": rows}
+    report = {**read_json(path), "rows": rows}
     if "accuracy" in report:
         table = re.sub(r"\n!\[.*?\n", "\n", image_table(report))  # a figure that is not in the repository
     else:

@@ -20,7 +20,7 @@ from ddpm.checkpoint import CheckpointError, load_network, write_beside
 from ddpm.data import to_uint8
 from ddpm.plots import tile
 from ddpm.run import ANY, EACH, FIRST, MODELS, Run, perform, settings
-from ddpm.settings import Number, Setting
+from ddpm.settings import Number, read
 
 SETTINGS = settings(Run.model)
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -41,14 +41,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scale", default="4", help=f"enlargement; {SCALE.problem(None)} (default: 4)")
     parser.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture (default: samples.png)")
     return parser.parse_args(arguments)
-
-
-def read(setting: Setting, text: str) -> str | float:
-    """``text`` as the setting's kind; what is not of that kind stays as it is, to be refused with the rest."""
-    try:
-        return text if not isinstance(setting, Number) else int(text) if setting.whole else float(text)
-    except ValueError:
-        return text
 
 
 def run_of(options: argparse.Namespace) -> tuple[Run, list[str]]:

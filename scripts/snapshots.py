@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ddpm.checkpoint import CheckpointError, save_network, write_beside
 from ddpm.data import mnist, to_unit
+from ddpm.files import read_json
 from ddpm.learning import KEPT
 from ddpm.networks import NETWORKS, ConvolutionsConfig, UNetConfig
 from ddpm.training import Draw, Recipe, Trainer, image_draw, simple_losses
@@ -77,7 +78,7 @@ def main() -> None:
     state = options.state_dir / f"snapshots-{options.name}.safetensors"
     if options.resume:
         trainer.restore(state)
-        curves = json.loads(state.with_suffix(".json").read_text("utf-8"))
+        curves = read_json(state.with_suffix(".json"))
     else:
         keep(trainer, curves, probes, options)
     run(trainer, image_draw(train.images, train.labels, recipe), curves, probes, state, options)

@@ -97,6 +97,20 @@ def test_a_safetensors_file_that_is_not_ours_is_refused(tmp_path, metadata):
     refused(tmp_path / "other.safetensors", "not a ddpm checkpoint")
 
 
+@pytest.mark.parametrize("depth", [60, 900, 100_000])
+@pytest.mark.parametrize("before", ['{"format": 1, "kind": "mlp", "config": ', '{"format": ', ""])
+def test_a_header_nested_deeply_is_refused_as_that(tmp_path, depth, before):
+    nested = before + "[" * depth + "]" * depth + ("}" if before else "")
+    save_file({"weight": torch.ones(1)}, tmp_path / "deep.safetensors", metadata={"ddpm": nested})
+    refused(tmp_path / "deep.safetensors", "not a ddpm checkpoint .*nested more than 50 levels deep")
+
+
+def test_a_file_whose_own_header_is_nested_deeply_is_refused(tmp_path):
+    header = b'{"weight":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    (tmp_path / "deep.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    refused(tmp_path / "deep.safetensors", "not a ddpm checkpoint")
+
+
 def test_a_file_that_is_not_safetensors_is_refused(tmp_path):
     path = tmp_path / "pickle.pt"
     torch.save(mlp().state_dict(), path)

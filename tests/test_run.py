@@ -143,7 +143,36 @@ def test_an_address_without_settings_stands_for_the_defaults(sample_script):
     assert run == Run() and "/page" in note  # which may be where the app is served
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "3", '{"steps": "5"}', '{"eta": NaN}', '{"steps": 1e999}', '{"pace": 1}'])
+@pytest.mark.parametrize(
+    "given", [{"steps": 50.0}, {"steps": "50.0"}, {"steps": "5e1", "label": 3}, {"seed": 7.0, "eta": "0.5"}], ids=str
+)
+def test_what_is_written_means_the_same_in_a_link_in_a_file_and_on_the_command_line(sample_script, given):
+    asked, notes = Run.from_query({name: str(value) for name, value in given.items()})
+    assert notes == [] and all(float(getattr(asked, name)) == float(value) for name, value in given.items())
+    for text in (json.dumps(given), f"\ufeff{json.dumps(given, indent=1)}\r\n"):
+        assert Run.from_json(text) == asked
+    assert sample_script.run_of(sample_script.parse([f"--{name}={value}" for name, value in given.items()])) == (
+        asked,
+        [],
+    )
+
+
+@pytest.mark.parametrize("value", ['{"a": 1}', "[3]", "[" * 45 + "]" * 45])
+def test_a_setting_in_a_file_that_is_no_single_value_is_refused_by_its_kind(value):
+    with pytest.raises(ValueError, match=r"^The steps is (a list|an object); it must be text or a number\.$"):
+        Run.from_json(f'{{"steps": {value}}}')
+
+
+@pytest.mark.parametrize("depth", [60, 900, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"steps":', "}")])
+def test_json_nested_deeply_is_refused_as_that(opening, closing, depth):
+    with pytest.raises(ValueError, match="nested more than 50 levels deep"):
+        Run.from_json(opening * depth + "1" + closing * depth)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "3", '{"steps": "five"}', '{"eta": NaN}', '{"steps": 1e999}', '{"pace": 1}']
+)
 def test_json_that_is_no_run_is_refused(text):
     with pytest.raises(ValueError):
         Run.from_json(text)

@@ -395,6 +395,8 @@ def test_a_saved_run_and_its_link_draw_the_same_pictures_again(call, checkpoints
     assert Run.from_json((checkpoints / "run.json").read_text()) == RUN
     query = "&".join(f"{name}={value}" for name, value in RUN.query().items())
     assert png("--run", checkpoints / "run.json") == first
+    (checkpoints / "marked.json").write_text(f"{RUN.json()}\r\n", "utf-8-sig")
+    assert png("--run", checkpoints / "marked.json") == first
     assert png("--link", f"https://a.example/?{query}") == first
     other = png("--run", checkpoints / "run.json", "--seed", 8)
     assert other != first
@@ -439,6 +441,7 @@ def test_a_value_of_a_link_that_is_corrected_is_told(call, checkpoints):
         (["--run", "nowhere.json"], ["nowhere.json"]),
         (["--run", "text.json"], ["text.json holds no run"]),
         (["--run", "text.json", "--link", ""], ["not allowed with"]),
+        (["--run", "deep.json"], ["deep.json holds no run", "nested more than 50 levels deep"]),
         (["--checkpoints", "nowhere"], ["There is no checkpoint nowhere"]),
     ],
     ids=lambda value: " ".join(map(str, value))[:20],
@@ -446,6 +449,7 @@ def test_a_value_of_a_link_that_is_corrected_is_told(call, checkpoints):
 def test_sampling_refuses_what_it_cannot_do_in_one_sentence(call, checkpoints, monkeypatch, arguments, parts):
     monkeypatch.chdir(checkpoints)
     (checkpoints / "text.json").write_text("once upon a time")
+    (checkpoints / "deep.json").write_text("[" * 100_000)
     assert_refused(call("sample.py", "--checkpoints", checkpoints, *arguments), "sample.py: ", *parts)
     assert not (checkpoints / "samples.png").exists()
 
