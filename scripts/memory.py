@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import _root  # noqa: F401
 from _arguments import positive
 from _served import Server, digits, messages, served
 

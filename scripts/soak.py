@@ -21,6 +21,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import _root  # noqa: F401
 from _served import PATIENCE, Server, digits, messages, served
 from memory import Left, left
 

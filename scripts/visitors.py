@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+import _root  # noqa: F401
 from _arguments import positive
 from _served import PATIENCE, Server, at_work, digits, messages, served
 

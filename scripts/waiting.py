@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import _root  # noqa: F401
 from _arguments import positive
 from _served import PATIENCE, digits, messages, served
 

@@ -81,6 +81,21 @@ def assert_refused(outcome: Outcome, *parts: str) -> None:
     assert len(sentence) < 400
 
 
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_every_script_imports_what_makes_its_output_safe(script):
+    assert "import _root  # noqa: F401\n" in script.read_text("utf-8")
+
+
+def test_what_a_terminal_cannot_show_does_not_end_a_finished_run_as_an_error(call, checkpoints, monkeypatch):
+    shown = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.delitem(sys.modules, "_root", raising=False)  # as in a process of its own
+    arguments = ("--checkpoints", checkpoints, "--link", "steps=Ω&count=1", "--steps", 2)
+    assert call("sample.py", *arguments, "--out", checkpoints / "x̂₀.png").status == 0
+    assert rb"steps = \u03a9" in shown.buffer.getvalue() and rb"x\u0302\u2080.png" in shown.buffer.getvalue()
+    assert (checkpoints / "x̂₀.png").exists()
+
+
 # --- train.py -------------------------------------------------------------------------------------------------------
 
 
