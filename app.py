@@ -53,6 +53,7 @@ from ddpm.process import Network
 from ddpm.remote import replicated
 from ddpm.settings import Scheduled, Settings
 from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train
+from ddpm.ui.blocks import Blocks
 from ddpm.ui.components.lecture import PAGE_CSS, lecture
 from ddpm.ui.routes import routes
 from ddpm.ui.still import Still
@@ -131,7 +132,7 @@ def build_app() -> tuple[gr.Blocks, Engine]:
     # Pictures and networks that programs ask for are files, which are gone some time later.
     seconds = _whole("DDPM_FILE_SECONDS") or 3600
     expiry = max(1, seconds // 6), seconds
-    app = gr.Blocks(title="See a diffusion model work", analytics_enabled=False, delete_cache=expiry)
+    app = Blocks(title="See a diffusion model work", analytics_enabled=False, delete_cache=expiry)
     for lesson in LESSONS:
         with app.route(lesson.name, lesson.path) if lesson.path else app:
             gr.Navbar(main_page_name=LESSONS[0].name)

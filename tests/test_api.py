@@ -11,6 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from urllib.parse import urlencode
 
+import gradio as gr
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,7 @@ from ddpm.picture import UPLOAD, encode
 from ddpm.plane import Plane
 from ddpm.plots import tile
 from ddpm.run import Run, perform
+from ddpm.ui.blocks import UNDONE, Blocks
 from ddpm.ui.components.noising import errors, row
 
 ROOT = Path(__file__).parents[1]
@@ -224,6 +227,31 @@ def test_the_readmes_javascript_example_names_what_there_is(client):
     given = re.search(r"predict\(.*?(\{.*?\})", script)[1]
     known = {p["parameter_name"] for p in described(client)[endpoint]["parameters"]}
     assert set(re.findall(r"(\w+):", given)) <= known
+
+
+def ask(server: str, name: str, values: list) -> tuple[str, object]:
+    """The kind of the last event that the call of an endpoint by ``values`` answers, and what it says."""
+    address = f"{server}/gradio_api/call/{name}"
+    event = httpx.post(address, json={"data": values}, timeout=60).json()["event_id"]
+    *_, kind, data = httpx.get(f"{address}/{event}", timeout=60).text.split("\n")[:-2]
+    return kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@pytest.mark.parametrize("name", sorted(STREAMS | ANSWERS))
+def test_a_request_with_too_few_values_is_told_so(server, client, name):
+    wanted = len(described(client)[name]["parameters"])
+    kind, said = ask(server, name[1:], ["3"] if wanted > 1 else [])
+    assert kind == "error"
+    assert re.fullmatch(r"The request has [01] of the \d+ values that this event takes\.", said["error"])
+
+
+def test_a_request_that_fails_is_told_so_and_none_of_what_is_inside():
+    with Blocks(analytics_enabled=False) as blocks:
+        box = gr.Textbox()
+        gr.Button().click(lambda text: {}[text], box, box)
+    with pytest.raises(gr.Error) as refusal:
+        asyncio.run(blocks.process_api(0, ["a key"]))
+    assert refusal.value.message == UNDONE
 
 
 # --- MCP ----------------------------------------------------------------------------------------------------------------
