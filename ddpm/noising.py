@@ -49,6 +49,15 @@ _COMMON: dict[str, Setting] = {
 }
 
 
+def _no_upload(query: Mapping[str, Any]) -> str:
+    """Why an example stands in the place of an upload: a link has none, the page has none yet, a program gave a wrong one."""
+    if "upload" not in query:
+        return "A link does not hold an uploaded picture, so an example stands here: upload it again."
+    if not query["upload"]:
+        return "No picture is uploaded yet, so an example stands here: choose one with “Upload a picture”."
+    return "The upload is not a picture as this page keeps it, so an example stands here: upload it again."
+
+
 @dataclass(frozen=True)
 class Noising(Scheduled):
     """Every setting of the noising lesson: the same value gives the same pictures.
@@ -94,10 +103,7 @@ class Noising(Scheduled):
         if not wanted or _COMMON["upload"].nearest(str(query.get("upload", ""))):
             return super().from_query(query)
         noising, notes = super().from_query({**query, "picture": EXAMPLE})
-        return noising, [
-            *notes,
-            "A link does not hold an uploaded picture, so an example stands here: upload it again.",
-        ]
+        return noising, [*notes, _no_upload(query)]
 
     @property
     def x0(self) -> Tensor:

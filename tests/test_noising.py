@@ -116,6 +116,10 @@ def test_an_uploaded_picture_stays_out_of_the_link_and_the_page_says_so():
     noising, notes = Noising.from_query(mine.query())
     assert noising == Noising() and "upload it again" in notes[0]
     assert Noising.from_query({**mine.query(), "upload": PHOTO}) == (mine, [])
+    chosen, notes = Noising.from_query({**mine.query(), "upload": ""})  # as the page says it before there is a file
+    assert chosen == Noising() and notes == [
+        "No picture is uploaded yet, so an example stands here: choose one with “Upload a picture”."
+    ]
     broken, notes = Noising.from_query({**mine.query(), "upload": "me.png"})
     assert broken == Noising() and "upload it again" in notes[-1]
     with pytest.raises(ValueError, match="there is no upload"):
@@ -400,6 +404,13 @@ def test_the_examples_come_back_after_a_drawing(page, server):
     page.get_by_role("radio", name="5, example 1").click()
     wait(page, "d.moment")
     page.wait_for_url("**picture=example&example=5&**")
+
+
+def test_who_chooses_their_own_picture_before_they_have_one_is_told_how_to_bring_it(page, server):
+    open_page(page, f"{server}{QUICK}")
+    page.get_by_role("radio", name="uploaded by you").check()
+    page.get_by_text("No picture is uploaded yet").wait_for()
+    assert not page.get_by_text("upload it again").count()
 
 
 def test_an_uploaded_picture_is_shown_cropped_and_kept_out_of_the_link(page, server, tmp_path):
