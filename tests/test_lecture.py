@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from conftest import PATIENCE
 from pages import finish, open_page, query, scrub, state, wait
 
 from app import LESSONS
@@ -146,3 +147,165 @@ def test_lecture_mode_fits_a_phone_and_so_does_the_menu(page, server):
     page.locator(".save summary").click()
     box = page.locator(".save .choices").bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+
+
+# --- browsers as they are ---------------------------------------------------------------------------------------------
+
+PLAIN = "delete Navigator.prototype.clipboard"  # as over plain http
+DENIED = "Clipboard.prototype.writeText = () => Promise.reject(new DOMException('denied', 'NotAllowedError'))"
+NO_STORAGE = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('Access is denied', 'SecurityError'); } })"
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }"
+
+
+def clipboard(context, server):
+    """What a visitor would paste."""
+    context.grant_permissions(["clipboard-read"], origin=server)
+    other = context.new_page()
+    other.goto(f"{server}/qr?link=any")
+    other.bring_to_front()
+    return other.evaluate("navigator.clipboard.readText()")
+
+
+@pytest.mark.parametrize("browsers", ["", PLAIN, DENIED], ids=["usual", "plain http", "denied"])
+def test_the_link_is_copied_with_or_without_the_browsers_clipboard(context, page, server, browsers):
+    page.add_init_script(browsers)
+    open_page(page, f"{server}/line?count=200&steps=2&lecture=1")
+    page.keyboard.press("q")
+    page.get_by_role("button", name="Copy the link").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("document.activeElement.className") == "copy" and page.locator("textarea:visible").count() == 0
+    assert clipboard(context, server) == f"{server}/line?count=200&steps=2"
+
+
+def test_the_button_of_the_program_copies_over_plain_http_too(context, page, server):
+    page.add_init_script(PLAIN)
+    open_page(page, f"{server}/line?count=200&steps=2")
+    page.get_by_role("button", name="Show the code").click()
+    page.locator("#program").get_by_role("button", name="Copy").click()
+    program = clipboard(context, server)
+    assert program.startswith('"""') and "count=200" in program
+
+
+def test_a_link_that_cannot_be_copied_is_selected_and_a_sentence_says_so(page, server):
+    page.add_init_script(f"{DENIED}; document.execCommand = () => false")
+    open_page(page, f"{server}/line?count=200&steps=2&lecture=1")
+    page.keyboard.press("q")
+    page.get_by_role("button", name="Copy the link").click()
+    page.get_by_text("the link is selected").wait_for()
+    assert page.evaluate("String(window.getSelection())") == f"{server}/line?count=200&steps=2"
+    page.keyboard.press("q")
+    page.keyboard.press("q")
+    assert not page.get_by_text("the link is selected").is_visible()
+
+
+@pytest.mark.parametrize("browsers", [NO_STORAGE, FULL], ids=["denied", "full"])
+def test_a_browser_that_stores_nothing_shows_a_lecture_all_the_same(context, server, browsers):
+    context.add_init_script(browsers)
+    page = context.new_page()
+    page.goto(f"{server}/line?count=200&steps=2")
+    hand_over(page, QUICK)
+    page.wait_for_url("**/line?**experiment=1**")
+    page.locator("#lecture .title", has_text="First").wait_for()
+    page.keyboard.press("PageDown")
+    page.wait_for_url("**/?count=1**experiment=2**")
+    page.locator("#lecture .title", has_text="Second").wait_for()
+    page.reload()
+    page.locator("#lecture .title", has_text="Second").wait_for()
+
+
+def test_a_lecture_in_the_name_that_another_site_gave_the_tab_is_not_shown(page, server):
+    page.add_init_script(f"window.name = {json.dumps(json.dumps(QUICK))}")
+    page.goto(f"{server}/line?count=200&steps=2&lecture=1&experiment=1")
+    page.locator("#lecture .bar").wait_for()
+    assert page.locator("#lecture .title").inner_text() == ""
+
+
+DEEP = b"[" * 90_000 + b"]" * 90_000
+NESTED = {
+    DEEP: "must be an object",
+    b"[" * 100_000: "This is no JSON file",
+    b'{"steps": ' + DEEP + b"}": "The steps is a list; it must be text or a number",
+    b'{"steps": {"a": 1}}': "The steps is an object; it must be text or a number",
+    b'{"title": "x", "experiments": ' + DEEP + b"}": "title of experiment 1 must be text",
+}
+
+
+def test_a_file_nested_deeply_is_refused_in_one_sentence(page, server):
+    page.goto(f"{server}/line?count=200&steps=2")
+    for content, says in NESTED.items():
+        hand_over(page, content)
+        page.locator("#lecture .said", has_text=says).wait_for()
+
+
+def test_a_runs_file_opens_whatever_its_byte_order_mark_and_the_way_its_numbers_are_written(page, server):
+    page.goto(f"{server}/line?count=200&steps=2")
+    hand_over(page, '\ufeff{"model": "mnist", "count": 1, "steps": 5.0, "label": 3}'.encode())
+    page.wait_for_url("**/?model=mnist&**")
+    finish(page)
+    assert state(page)["frames"] == "6" and not page.locator(".notes").is_visible()
+
+
+# --- in the frame of a Space ------------------------------------------------------------------------------------------
+
+HUB = "https://huggingface.co"
+SPACE = """<iframe width="1200" height="800"></iframe><script>
+document.querySelector("iframe").src = `SERVER/${location.search}&__theme=light&__sign=secret${location.hash}`;
+addEventListener("message", ({ data }) => {
+  if (!("queryString" in data)) return;
+  const address = new URL(location);
+  [address.search, address.hash] = [data.queryString, data.hash];
+  history.replaceState(null, "", address);
+});</script>"""
+"""The Hub's page as https://huggingface.co/docs/hub/spaces-handle-url-parameters describes it."""
+
+
+@pytest.fixture
+def space(browser, server):
+    """A page on which a Space of the Hub is the app in a frame; its browser lets a public page show one of this machine."""
+    profile = browser.new_context(viewport={"width": 1280, "height": 900})
+    profile.set_default_timeout(1000 * PATIENCE)
+    profile.grant_permissions(["local-network-access"], origin=HUB)
+    answer = {"body": SPACE.replace("SERVER", server), "content_type": "text/html"}
+    profile.route(f"{HUB}/**", lambda route: route.fulfill(**answer))
+    yield profile.new_page()
+    profile.close()
+
+
+def own_settings(frame):
+    return {name: value for name, value in parse_qsl(urlsplit(frame.url).query) if not name.startswith("__")}
+
+
+def test_the_address_around_a_spaces_frame_follows_each_change(space):
+    space.goto(f"{HUB}/spaces/someone/ddpm?count=1&steps=2")
+    frame = space.frames[1]
+    wait(frame, "d.state === 'finished'")
+    space.wait_for_url(lambda url: "schedule=cosine" in url and query(space) == own_settings(frame))
+    frame.locator("#seed input").fill("77")
+    frame.locator("#seed input").press("Enter")
+    space.wait_for_url("**/spaces/someone/ddpm?**seed=77**")
+    frame.get_by_role("button", name="Lecture mode").click()
+    space.wait_for_url("**lecture=1**")
+    assert query(space) == own_settings(frame) and not urlsplit(space.url).fragment
+
+
+def test_the_address_around_a_spaces_frame_leads_to_the_same_lesson_with_the_same_settings(space, server):
+    space.goto(f"{HUB}/spaces/someone/ddpm?count=1&steps=2")
+    space.frames[1].goto(f"{server}/line?count=200&steps=3&show_paths=0")
+    space.wait_for_url("**/spaces/someone/ddpm?**count=200**#/line")
+    shared, asked = space.url, query(space)
+    again = space.context.new_page()
+    again.goto(shared)
+    frame = again.frames[1]
+    frame.wait_for_url(f"{server}/line?**")
+    wait(frame, "d.state === 'finished' && d.frames === '4'")
+    assert asked.items() <= own_settings(frame).items()
+    again.wait_for_url(lambda url: url.endswith("#/line") and query(again) == own_settings(frame))
+
+
+def test_a_page_in_no_frame_tells_nobody_its_address(page, server):
+    page.add_init_script("window.told = []; window.postMessage = (...what) => window.told.push(what)")
+    open_page(page, f"{server}/line?count=200&steps=2")
+    page.get_by_role("button", name="Lecture mode").click()
+    assert query(page)["lecture"] == "1" and not page.evaluate(
+        "told.filter(([data]) => data.queryString !== undefined).length"
+    )

@@ -2,10 +2,14 @@
 // shown are in the address, the lecture itself in this browser. Gradio gives the script `element` and `props`.
 const setup = JSON.parse(props.setup), root = window.gradio_config.root, page = document.body;
 const here = window.gradio_config.current_page;
-const STORE = "ddpm.lecture", OWN = ["lecture", "experiment", "__theme"]; // of an address: what is not for the students
+const STORE = "ddpm.lecture", OWN = ["lecture", "experiment"]; // of an address: not for the students, as are names with __
 const MOST = { experiments: 100, bytes: 200_000, title: 200, text: 1000, link: 4000 };
 const $ = (selector) => element.querySelector(selector);
 const asked = new URL(window.location).searchParams;
+
+// A Space opens the first page, whatever lesson its address is of.
+const lesson = window.location.hash.replace("#/", "");
+if (!here && lesson && Object.hasOwn(setup.pages, lesson)) window.location.replace(`${root}/${lesson}${window.location.search}`);
 
 let lecture = stored(), at = Number(asked.get("experiment")) - 1; // which experiment of the lecture is shown
 if (!lecture?.experiments[at]) at = -1;
@@ -36,7 +40,7 @@ function linkOf(given) {
   if (!names.length) throw new Error("This run has no settings.");
   for (const name of names) {
     if (!pages.some(([, own]) => Object.hasOwn(own, name))) throw new Error(`The run has the unknown setting “${name.slice(0, 40)}”.`);
-    if (!["string", "number", "boolean"].includes(typeof given[name])) throw new Error(`The ${name} is ${JSON.stringify(given[name]).slice(0, 40)}; it must be text or a number.`);
+    if (!["string", "number", "boolean"].includes(typeof given[name])) throw new Error(`The ${name} is ${kindOf(given[name])}; it must be text or a number.`);
   }
   const fitting = pages.filter(([, own]) => names.every((name) => Object.hasOwn(own, name)));
   if (!fitting.length) throw new Error("The run mixes the settings of several lessons.");
@@ -44,6 +48,8 @@ function linkOf(given) {
   const [[path]] = fitting.sort((a, b) => needless(a) - needless(b) || other(a) - other(b));
   return `/${path}?${new URLSearchParams(given)}`;
 }
+
+const kindOf = (value) => (value === null ? "null" : Array.isArray(value) ? "a list" : "an object");
 
 // What is in a lecture's file, once it is what it must be: {title, experiments: [{link, title, text}]}.
 function lectureOf({ title, experiments }) {
@@ -68,12 +74,27 @@ function within(link, number) {
   throw new Error(`The link of experiment ${number} is “${link.slice(0, 60)}”; it must begin with one of ${paths}.`);
 }
 
+// A lecture is kept in this browser. Where that is denied, or full, the tab's name holds it from page to page: it is taken
+// from a page of ours only, since whoever opens a tab may name it.
 function stored() {
-  try { return lectureOf(JSON.parse(localStorage.getItem(STORE))); } catch { return null; } // none, or an older version's
+  const ofTab = () => (document.referrer.startsWith(`${window.location.origin}/`) ? window.name : "");
+  for (const kept of [() => localStorage.getItem(STORE), ofTab]) {
+    try { return lectureOf(JSON.parse(kept())); } catch { /* none, or an older version's, or denied */ }
+  }
+  return null;
+}
+
+function keep(text) {
+  try {
+    localStorage.removeItem(STORE);
+    localStorage.setItem(STORE, text);
+  } catch {
+    window.name = text;
+  }
 }
 
 function begin(given) {
-  localStorage.setItem(STORE, JSON.stringify(given));
+  keep(JSON.stringify(given));
   lecture = given;
   show(0);
 }
@@ -116,7 +137,7 @@ function enter(on) {
   const address = new URL(window.location);
   if (on) address.searchParams.set("lecture", 1);
   else for (const name of ["lecture", "experiment"]) address.searchParams.delete(name);
-  window.history.replaceState(window.history.state, "", address);
+  replaceAddress(address);
   describe();
   window.dispatchEvent(new Event("resize")); // the plots have another size now
 }
@@ -140,7 +161,7 @@ function say(sentence) {
 function studentsLink() {
   const address = new URL(window.location), defaults = setup.pages[here];
   for (const [name, value] of [...address.searchParams]) {
-    if (OWN.includes(name) || defaults[name] === value) address.searchParams.delete(name);
+    if (OWN.includes(name) || name.startsWith("__") || defaults[name] === value) address.searchParams.delete(name);
   }
   return address.href;
 }
@@ -150,10 +171,36 @@ function showCode() {
   $(".link").textContent = $(".link").href = link;
   $(".students img").hidden = long;
   if (!long) $(".students img").src = `${root}/qr?link=${encodeURIComponent(link)}`;
+  [$(".copy").textContent, $(".uncopied").hidden] = ["Copy the link", true];
   $(".instead").hidden = !long && !own;
   $(".instead").textContent = long ? `The link has ${link.length.toLocaleString("en")} characters, too many for a QR code: send it instead.`
     : own ? "This address works on this computer only: open the app under an address that the class can reach." : "";
   $(".students").showModal();
+}
+
+// As browsers copied before there was a clipboard for pages, which plain http does not have, and a frame may not use.
+async function copyOld(text) {
+  const field = Object.assign(document.createElement("textarea"), { value: text }), focused = document.activeElement;
+  field.style.cssText = "position: fixed; opacity: 0";
+  ($("dialog[open]") ?? document.body).append(field); // what is outside an open dialog cannot be selected
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  focused?.focus();
+  if (!copied) throw new Error("The browser does not let the page copy.");
+}
+
+if (!navigator.clipboard) Object.defineProperty(navigator, "clipboard", { value: { writeText: copyOld } }); // the program's button uses it
+
+async function copyLink() {
+  const link = $(".link");
+  try {
+    await navigator.clipboard.writeText(link.href).catch(() => copyOld(link.href));
+    $(".copy").textContent = "Copied";
+  } catch {
+    window.getSelection().selectAllChildren(link);
+    $(".uncopied").hidden = false;
+  }
 }
 
 // --- controls ----------------------------------------------------------------------------------------------------
@@ -197,7 +244,7 @@ $(".previous").addEventListener("click", () => step(-1));
 $(".next").addEventListener("click", () => step(1));
 $(".show-code").addEventListener("click", showCode);
 $(".show-keys").addEventListener("click", () => $(".keys").showModal());
-$(".copy").addEventListener("click", () => navigator.clipboard?.writeText(studentsLink()).then(() => { $(".copy").textContent = "Copied"; }));
+$(".copy").addEventListener("click", copyLink);
 element.querySelectorAll(".close").forEach((button) => button.addEventListener("click", () => button.closest("dialog").close()));
 element.querySelectorAll(".open").forEach((button) => button.addEventListener("click", () => $(".file").click()));
 $(".file").addEventListener("change", ({ target }) => {
@@ -212,4 +259,4 @@ document.addEventListener("drop", (event) => {
   read(file);
 });
 describe();
-if (asked.get("lecture") === "1") enter(true);
+if (asked.get("lecture") === "1") enter(true); else tellParent();

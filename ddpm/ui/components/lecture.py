@@ -25,6 +25,6 @@ def lecture(defaults: Mapping[str, Settings]) -> gr.HTML:
         elem_id="lecture",
         html_template=(_HERE / "lecture.html").read_text("utf-8"),
         css_template=(_HERE / "lecture.css").read_text("utf-8"),
-        js_on_load=(_HERE / "lecture.js").read_text("utf-8"),
+        js_on_load="".join((_HERE / name).read_text("utf-8") for name in ("address.js", "lecture.js")),
         setup=json.dumps({"pages": pages, "mostLink": MOST_LINK}),
     )

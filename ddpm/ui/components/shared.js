@@ -37,7 +37,7 @@ function notify(sentences) {
 function writeAddress(query) {
   const address = new URL(window.location);
   Object.entries(query).forEach(([name, value]) => address.searchParams.set(name, value));
-  window.history.replaceState(window.history.state, "", address);
+  replaceAddress(address);
 }
 
 function percent(share) {

@@ -30,6 +30,7 @@ def component(name: str, setup: Mapping[str, Any], uses: Sequence[str] = (), clo
     """
     files = (
         "shared.css",
+        "address.js",
         "shared.js",
         *(["save.css", "clock.js", "save.js"] if clock else []),
         *uses,
