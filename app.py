@@ -1,4 +1,5 @@
-"""The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where).
+"""The app: python app.py serves it on port 7860 (GRADIO_SERVER_NAME and GRADIO_SERVER_PORT change where, and
+GRADIO_ROOT_PATH says below which path a proxy shows it).
 
 DDPM_CHECKPOINTS names a folder or a repository on the Hub (USER/NAME or USER/NAME@REVISION) whose networks replace the
 shipped ones of the same names. DDPM_BACKEND=torch or onnx says what carries out the networks (default: the faster),
@@ -8,7 +9,8 @@ under Ray Serve carry them out.
 DDPM_FILE_SECONDS is for how long the files that visitors bring and programs get are kept (default: 3600).
 DDPM_RATE is how many runs and uploads a second one address may ask for on average (default: 20; 0: no limit), 30 times as
 many at once. Behind a proxy DDPM_TRUSTED_PROXY_HEADER names the header with the visitor's address, such as
-X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default: 1).
+X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default: 1). It is believed of connections from
+DDPM_TRUSTED_PROXIES alone, networks with commas between (default: this machine and private networks).
 """
 
 from __future__ import annotations
@@ -35,9 +37,22 @@ os.environ |= {"DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 # Whom to believe about visitors' addresses is said by DDPM_TRUSTED_PROXY_HEADER; the server by itself believes loopback.
 os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
 
+from ddpm.ui import place
+
+try:
+    WHERE = place.Where.from_environment(os.environ)
+except ValueError as error:
+    raise SystemExit(f"app.py: {error}") from error
+# Gradio reads them, too, at its import, and makes less of them.
+os.environ[place.ROOT] = WHERE.root
+for _name in (place.NAME, place.PORT):
+    os.environ.pop(_name, None)
+
 import gradio as gr
+import torch
 from starlette.middleware import Middleware
 
+from ddpm import machine
 from ddpm.backend import fastest_batch
 from ddpm.curves import Curves
 from ddpm.engine import MOST_IN_ALL, MOST_JOBS, Engine
@@ -55,6 +70,7 @@ from ddpm.settings import Scheduled, Settings
 from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train
 from ddpm.ui.blocks import Blocks
 from ddpm.ui.components.lecture import PAGE_CSS, lecture
+from ddpm.ui.missing import answer_where_nothing_is
 from ddpm.ui.routes import routes
 from ddpm.ui.still import Still
 
@@ -112,8 +128,8 @@ LESSONS = (
 )
 """In the order of the navigation."""
 
-PAGES = frozenset(f"/{lesson.path}".rstrip("/") for lesson in LESSONS)
-"""The paths of the pages, below the app's address."""
+PAGES = {lesson.path: lesson.name for lesson in LESSONS}
+"""The names of the pages by their paths, below the app's address."""
 
 
 def build_app() -> tuple[gr.Blocks, Engine]:
@@ -179,9 +195,7 @@ def _served(drawn: Mapping[str, UNet]) -> tuple[dict[str, Network], int]:
 def _whole(name: str) -> int | None:
     """The number in the environment's ``name``, None if it is not set."""
     text = os.environ.get(name)
-    if text and (not text.isdigit() or int(text) < 1):
-        raise ValueError(f"{name} is {text!r}; it must be a whole number of at least 1.")
-    return int(text) if text else None
+    return place.whole(text, name) if text else None
 
 
 def main() -> None:
@@ -191,7 +205,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is to be done at exit is done
     guard.own_folder()
     atexit.register(guard.remove_folder)
+    torch.set_num_threads(machine.threads())
     try:
+        WHERE.check()
         limits = guard.Limits.from_environment(os.environ)
         page, engine = build_app()
     except (FileNotFoundError, ValueError) as error:
@@ -203,9 +219,13 @@ def main() -> None:
     page.launch(
         app_kwargs={
             "middleware": [Middleware(guard.Guard, limits=limits, full=engine.full), Middleware(Still, pages=PAGES)],
-            "routes": routes(),
+            "routes": routes(PAGES),
+            "exception_handlers": {404: answer_where_nothing_is(PAGES)},
             "openapi_url": None,
         },
+        server_name=WHERE.name,
+        server_port=WHERE.port,
+        root_path=WHERE.root,
         max_threads=MOST_EVENTS,
         max_file_size=guard.MOST_FILE_BYTES,
         state_session_capacity=1000,

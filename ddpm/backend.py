@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ddpm import machine
 from ddpm.checkpoint import write_beside
 from ddpm.process import Network, seeded
 
@@ -91,7 +92,7 @@ def fast(
 ) -> Network:
     """``network`` on ``backend``: "onnx", "torch", or by default the faster, which is PyTorch if there is a GPU.
 
-    ``threads`` is for ONNX Runtime (default: torch's number), ``cache`` the folder of graphs (default: the user's).
+    ``threads`` is for ONNX Runtime (default: as many as may be used), ``cache`` the folder of graphs (default: the user's).
     Where ONNX Runtime cannot serve, PyTorch does and the log says why, unless ``backend`` asks for ONNX Runtime.
     Raises BackendError for a backend that is not known, and for one asked for that cannot serve.
     """
@@ -100,7 +101,7 @@ def fast(
     if backend == "torch" or (backend is None and torch.cuda.is_available()):
         return TorchNetwork(network)
     try:
-        return _on_onnx(network, threads or torch.get_num_threads(), cache or default_cache())
+        return _on_onnx(network, threads or machine.threads(), cache or default_cache())
     except (BackendError, ImportError, torch.onnx.OnnxExporterError) as reason:
         if backend:
             raise BackendError(f"The backend onnx cannot serve here: {reason}") from reason
@@ -145,13 +146,19 @@ def smallest_near_best(cost: Mapping[int, float]) -> int:
     return min(size for size, taken in cost.items() if taken <= 1.05 * min(cost.values()))
 
 
-def default_cache() -> Path:
-    """Where graphs are kept: a folder in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ddpm"
+def default_cache() -> Path | None:
+    """Where graphs are kept: a folder in the user's cache, None for a user who has no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ddpm"
+    except RuntimeError:
+        return None
 
 
-def _on_onnx(network: nn.Module, threads: int, cache: Path) -> OnnxNetwork:
+def _on_onnx(network: nn.Module, threads: int, cache: Path | None) -> OnnxNetwork:
     """``network`` by its graph in ``cache``, which is exported if it is not there or cannot be used."""
+    if cache is None:
+        log.warning("There is no folder to keep graphs in, so each start exports them: set XDG_CACHE_HOME to one.")
+        return OnnxNetwork(network, export(network), threads)
     path = cache / f"{_key(network)}.onnx"
     try:
         return OnnxNetwork(network, path.read_bytes(), threads)

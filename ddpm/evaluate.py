@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from ddpm import machine
 from ddpm.classifier import classified
 from ddpm.data import Images, Toy, to_uint8
 from ddpm.denoiser import denoiser
@@ -210,7 +211,7 @@ def generate(
                 watch(len(rows))
         return step.x
 
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(machine.threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             return torch.cat(list(pool.map(run, torch.arange(setting.samples).split(batch)))), labels
         finally:

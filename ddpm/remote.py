@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddpm import machine
 from ddpm.backend import BackendError, fast
 from ddpm.process import Network
 
@@ -64,7 +65,7 @@ def replicated(
     import ray
     from ray import serve
 
-    cores = os.cpu_count() or 1
+    cores = machine.cores()
     deployment = serve.deployment(
         Replica,
         num_replicas=replicas,

@@ -69,9 +69,9 @@ def started(
 
     What it says goes to ``log``.
     """
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
+    address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port := free_port())}
     environment = {**os.environ, **address, **(environment or {})}
+    url = f"http://{'[::1]' if ':' in environment['GRADIO_SERVER_NAME'] else '127.0.0.1'}:{port}"
     environment.pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch leaves it behind where it has compiled
     with log.open("w") as out:
         process = subprocess.Popen(

@@ -247,6 +247,20 @@ def test_an_address_is_believed_only_where_a_trusted_proxy_has_written_it(limits
     assert address(scope, limits) == who
 
 
+@pytest.mark.parametrize(
+    ("peer", "proxies", "believed"),
+    [
+        *[("127.0.0.1", "", True), ("::1", "", True), ("192.168.1.2", "", True), ("::ffff:10.0.0.1", "", True)],
+        *[("8.8.8.8", "", False), ("2001:db8::1", "", False), ("unknown", "", False)],
+        *[("8.8.8.8", "8.8.8.0/24, 10.1.0.0/16", True), ("10.2.0.1", "8.8.8.0/24,10.1.0.0/16", False)],
+    ],
+)
+def test_a_header_is_believed_only_of_a_proxy_in_a_named_network(peer, proxies, believed):
+    limits = Limits.from_environment({"DDPM_TRUSTED_PROXY_HEADER": "X-Forwarded-For", "DDPM_TRUSTED_PROXIES": proxies})
+    scope = {"headers": [(b"x-forwarded-for", b"6.6.6.6")], "client": (peer, 5)}
+    assert (address(scope, limits) == "6.6.6.6") == believed
+
+
 def test_an_address_that_is_none_cannot_fill_the_memory():
     scope = {"headers": [(b"x-forwarded-for", b"x" * 5000)], "client": ("10.0.0.1", 5)}
     assert len(address(scope, Limits(header="X-Forwarded-For"))) <= 64
@@ -260,7 +274,7 @@ def test_the_limits_come_from_the_environment():
 
 @pytest.mark.parametrize(
     "names",
-    [{"DDPM_RATE": "fast"}, {"DDPM_RATE": "-1"}, {"DDPM_RATE": "nan"}, {"DDPM_RATE": "inf"}, {"DDPM_TRUSTED_PROXY_HOPS": "0"}],
+    [{"DDPM_RATE": "fast"}, {"DDPM_RATE": "-1"}, {"DDPM_RATE": "nan"}, {"DDPM_RATE": "inf"}, {"DDPM_TRUSTED_PROXY_HOPS": "0"}, {"DDPM_TRUSTED_PROXIES": "10.0.0.1/8"}, {"DDPM_TRUSTED_PROXIES": "all"}],
 )  # fmt: skip
 def test_limits_that_cannot_be_are_refused(names):
     with pytest.raises(ValueError, match="must be"):

@@ -8,8 +8,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "files"),
-    *("checkpoint", "hub"),
-    *("backend", "remote", "parallel", "training", "settings", "picture", "run", "algorithm", "engine", "classifier"),
+    *("checkpoint", "hub", "machine"),
+    *(
+        "backend",
+        "remote",
+        "parallel",
+        "training",
+        "distillation",
+        "settings",
+        "picture",
+        "run",
+        "algorithm",
+        "engine",
+        "classifier",
+    ),
     *("evaluate", "plane", "live", "line", "noising", "curves", "likelihood", "learning", "models", "program", "movie"),
     *("report", "plots"),
 ]

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,19 +100,47 @@ MOST_ADDRESSES = 10_000
 """Whose rate is remembered; past that the one that has asked for nothing the longest is forgotten."""
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+NEAR: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in ("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10")
+)
+"""The networks in which a proxy is believed by default: this machine and private ones."""
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """The networks in ``text``, addresses such as 10.0.0.0/8 with commas between. Raises ValueError for anything else."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"DDPM_TRUSTED_PROXIES must be networks with commas between ({error}).") from error
+
+
+def is_trusted(peer: str, proxies: Sequence[Network]) -> bool:
+    """Whether what ``peer``, who has connected, says of others is believed."""
+    try:
+        ip = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return any(ip in network for network in proxies)
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much one address may ask; raises ValueError, in one sentence, for what cannot be.
 
     ``rate`` requests a second on average, none of them refused at 0, ``burst`` at once. Behind a proxy the address is
-    the last but ``hops`` − 1 of those in ``header``, which every trusted proxy adds one to; without a ``header`` it is
-    the connection's.
+    the last but ``hops`` − 1 of those in ``header``, which every trusted proxy adds one to; without a ``header``, or if
+    the connection comes from none of the ``proxies``, it is the connection's.
     """
 
     rate: float = 20
     burst: float = 600
     header: str = ""
     hops: int = 1
+    proxies: tuple[Network, ...] = NEAR
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < math.inf:
@@ -122,19 +150,20 @@ class Limits:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Limits:
-        """What DDPM_RATE, DDPM_TRUSTED_PROXY_HEADER and DDPM_TRUSTED_PROXY_HOPS say. Raises ValueError for nonsense."""
+        """What DDPM_RATE and DDPM_TRUSTED_PROXY_HEADER, _HOPS and DDPM_TRUSTED_PROXIES say. Raises ValueError for nonsense."""
         texts = {"rate": environment.get("DDPM_RATE"), "hops": environment.get("DDPM_TRUSTED_PROXY_HOPS")}
         try:
             rate, hops = float(texts["rate"] or cls.rate), int(texts["hops"] or cls.hops)
         except ValueError as error:
             raise ValueError(f"DDPM_RATE and DDPM_TRUSTED_PROXY_HOPS must be numbers ({error}).") from error
-        return cls(rate, max(1, 30 * rate), environment.get("DDPM_TRUSTED_PROXY_HEADER") or "", hops)
+        proxies = networks(environment.get("DDPM_TRUSTED_PROXIES", "")) or NEAR
+        return cls(rate, max(1, 30 * rate), environment.get("DDPM_TRUSTED_PROXY_HEADER") or "", hops, proxies)
 
 
 def address(scope: Scope, limits: Limits) -> str:
     """Who asks: an IPv4 address, or an IPv6 network of 64 bits, which is what one household has."""
     client = (scope.get("client") or ("unknown",))[0]
-    if limits.header:
+    if limits.header and is_trusted(client, limits.proxies):
         given = ",".join(Headers(scope=scope).getlist(limits.header)).split(",")
         # Fewer than the trusted proxies add: nobody came through all of them, so what stands there is not to be believed.
         client = given[-limits.hops].strip() if len(given) >= limits.hops and given[-limits.hops].strip() else client
@@ -239,7 +268,7 @@ def _refuse(status: int, sentence: str, headers: Mapping[str, str] | None = None
 
 def _too_large(length: str, path: str) -> JSONResponse | None:
     most = next((most for begins, most in MOST_BYTES.items() if path.startswith(begins)), MOST_BODY_BYTES)
-    if not length.isdigit():
+    if not (length.isascii() and length.isdigit()):
         return _refuse(411, "A request must say how long it is (Content-Length).")
     if int(length) > most:
         return _refuse(413, f"The request has {int(length):,} bytes; at most {most:,} are allowed.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import qrcode
 from qrcode.image.svg import SvgPathFillImage
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from ddpm.movie import MOST_BYTES, MovieError, movie
@@ -19,8 +20,11 @@ MOST_LINK = 1000
 """Bytes of a link; the code of a longer one is too fine for a camera at the back of a room."""
 
 
-def routes() -> list[Route]:
-    """POST movie/gif?rate=20 and movie/webp answer the PNG pictures in a zip, GET qr?link=… the code as SVG."""
+def routes(pages: Iterable[str]) -> list[Route]:
+    """POST movie/gif?rate=20 and movie/webp answer the PNG pictures in a zip, GET qr?link=… the code as SVG.
+
+    The paths of the ``pages`` with a slash behind lead to those without, whatever the query.
+    """
     at_once, encoder = asyncio.Semaphore(MOST_AT_ONCE), asyncio.Semaphore(1)
 
     async def make(request: Request) -> Response:
@@ -47,7 +51,14 @@ def routes() -> list[Route]:
             return _refusal(422, f"The link has {size:,} bytes; it must have 1 to {MOST_LINK:,}.")
         return Response(await asyncio.to_thread(qr_code, link), media_type="image/svg+xml")
 
-    return [Route("/movie/{kind}", make, methods=["POST"]), Route("/qr", code)]
+    slashed = [Route(f"/{page}/", without_slash) for page in pages if page]
+    return [Route("/movie/{kind}", make, methods=["POST"]), Route("/qr", code), *slashed]
+
+
+def without_slash(request: Request) -> Response:
+    """Leads to the same address without the slash, and says so by where it is, so that it holds below any path."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"../{request.url.path.rstrip('/').rpartition('/')[2]}{query}", 307)
 
 
 def qr_code(text: str) -> bytes:

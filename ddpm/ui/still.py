@@ -142,7 +142,7 @@ class Still:
             return await self._app(scope, receive, send)
         if path.startswith(UNCHANGED) and not ODD.search(path):
             kept = await self._file(path, scope, receive, send)
-        elif path.rstrip("/") in self._pages:
+        elif path.removeprefix("/") in self._pages:
             kept = await self._page(path, scope, receive, send)
         else:
             return await self._app(scope, receive, send)
