@@ -169,7 +169,7 @@ def clipboard(context, server):
 @pytest.mark.parametrize("browsers", ["", PLAIN, DENIED], ids=["usual", "plain http", "denied"])
 def test_the_link_is_copied_with_or_without_the_browsers_clipboard(context, page, server, browsers):
     page.add_init_script(browsers)
-    open_page(page, f"{server}/line?count=200&steps=2&lecture=1")
+    open_page(page, f"{server}/line?count=200&steps=2&lecture=1&__sign=secret")
     page.keyboard.press("q")
     page.get_by_role("button", name="Copy the link").click()
     page.get_by_role("button", name="Copied").wait_for()
