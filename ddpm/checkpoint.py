@@ -21,6 +21,9 @@ from ddpm.process import Prediction
 
 FORMAT = 1
 
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that Git LFS leaves in place of a large one."""
+
 
 class CheckpointError(ValueError):
     """A file that is not a checkpoint that this version can read; the message names the file and the reason."""
@@ -48,7 +51,9 @@ def write_beside(path: Path, content: bytes) -> None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Tensors and a JSON header in one safetensors file."""
+    """Tensors and a JSON header in one safetensors file. Raises CheckpointError, and writes nothing, if one is not finite."""
+    if name := _not_finite(tensors):
+        raise CheckpointError(f"{path} is not written: the numbers of the tensor {name} are not all finite.")
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_beside(path, save(whole, metadata={"ddpm": json.dumps(header)}))
 
@@ -57,6 +62,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What ``save_tensors`` wrote. Raises CheckpointError for anything else, FileNotFoundError if there is no file."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}.")
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise CheckpointError(f"{path} is a pointer of Git LFS in place of the file, which `git lfs pull` fetches.")
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()  # the file itself cannot be iterated
@@ -65,8 +73,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} is truncated or not a ddpm checkpoint ({error}).") from error
 
 
+def _not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """The name of the first tensor that holds infinity or no number, or nothing."""
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), "")
+
+
 def save_network(path: Path, network: nn.Module, about: Mapping[str, Any], half: bool = False) -> None:
-    """Writes ``network``'s weights (float16 if ``half``), its config and ``about`` to ``path``."""
+    """Writes ``network``'s weights (float16 if ``half``), its config and ``about`` to ``path``.
+
+    Raises CheckpointError, and leaves what is there, if a weight is not finite, or would not be in float16.
+    """
     kind = next(name for name, (_, module) in NETWORKS.items() if isinstance(network, module))
     weights = {k: v.half() if half and v.is_floating_point() else v for k, v in network.state_dict().items()}
     header = {"format": FORMAT, "kind": kind, "config": asdict(network.config), "about": dict(about)}
@@ -74,7 +90,10 @@ def save_network(path: Path, network: nn.Module, about: Mapping[str, Any], half:
 
 
 def load_network(path: Path) -> Loaded:
-    """The network of ``path`` in float32 and evaluation mode. Raises CheckpointError or FileNotFoundError."""
+    """The network of ``path`` in float32 and evaluation mode.
+
+    Raises FileNotFoundError, or CheckpointError for a file that is none or has weights that are not finite.
+    """
     weights, header = load_tensors(path)
     network = _build(path, header)
     expected = network.state_dict()
@@ -85,6 +104,8 @@ def load_network(path: Path) -> Loaded:
         if tensor.shape != expected[name].shape:
             shapes = f"{tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
             raise CheckpointError(f"{path}: the tensor {name} has the shape {shapes}.")
+    if name := _not_finite(weights):
+        raise CheckpointError(f"{path}: the numbers of the tensor {name} are not all finite.")
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return Loaded(network.eval().requires_grad_(False), header.get("about", {}))
 

@@ -6,7 +6,6 @@ import base64
 import io
 import re
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -18,7 +17,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ddpm.data import to_unit
+from ddpm.data import SHAPES, to_unit
+from ddpm.decoding import opaque
 
 SHEETS = Path(__file__).parent / "examples"
 """One PNG a model: a column a class, as scripts/examples.py makes it."""
@@ -31,9 +31,6 @@ EXAMPLES = 10 * EACH
 
 HELD_OUT: dict[str, int] = {"mnist": 25, "cifar10": 10}
 """Test pictures a class that losses and likelihoods are averaged over, in a sheet of their own, NAME-test.png."""
-
-SHAPES: dict[str, tuple[int, int, int]] = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
-"""(C, H, W) of each model's pictures."""
 
 DRAWING, UPLOAD = SHAPES["mnist"], SHAPES["cifar10"]
 """(C, H, W) of a visitor's drawing and of an uploaded picture, as they are kept."""
@@ -48,9 +45,6 @@ _DECODING = threading.Lock()
 
 _NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Chunks of a PNG that hold text or a colour profile, which Pillow unpacks, and refuses the file if they are large."""
-
-_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
-"""How Pillow scales pixels to 8 bits, by its name for what is in a PNG; the transparent colour it leaves as it is there."""
 
 
 class PictureError(ValueError):
@@ -121,48 +115,10 @@ def _decoded(content: bytes) -> Tensor:
                 "are allowed: please scale it down."
             )
         image.draft("RGB", (256, 256))  # a JPEG is decoded at a fraction of its size
-        opaque = _on_white(_upright(_eight_bits(image)))
-    opaque.thumbnail((1024, 1024))
-    square = ImageOps.fit(opaque, (UPLOAD[2], UPLOAD[1]), Image.Resampling.BOX)
+        pixels = opaque(image)
+    pixels.thumbnail((1024, 1024))
+    square = ImageOps.fit(pixels, (UPLOAD[2], UPLOAD[1]), Image.Resampling.BOX)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """``image``, decoded, with 8 bits a channel, and its transparent colour likewise."""
-    scale = _SCALES.get(image.tile[0].args) if image.tile else None
-    image.load()
-    if image.mode.startswith("I;16"):
-        return _coarse(image)
-    if scale and "transparency" in image.info:
-        clear = image.info["transparency"]
-        scaled = tuple(int(value * scale) for value in clear) if image.mode == "RGB" else clear * scale
-        image.info["transparency"] = scaled
-    return image
-
-
-def _coarse(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits in 8, with what ``image`` says of how it lies."""
-    fine, notes = np.asarray(image), dict(image.info)
-    clear = notes.pop("transparency", None)
-    grey = (fine >> 8).astype(np.uint8)
-    alpha = np.where(fine == clear, np.uint8(0), np.uint8(255))
-    coarse = Image.fromarray(grey if clear is None else np.stack([grey, alpha], -1))
-    coarse.info = notes
-    return coarse
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    with suppress(Exception):  # notes on how it lies that are broken say nothing of the pixels
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    coloured, white = image.convert("RGBA"), Image.new("RGB", image.size, "white")
-    white.paste(coloured, mask=coloured)
-    return white
 
 
 def fitted(pixels: Tensor, model: str) -> Tensor:

@@ -46,6 +46,14 @@ class Recipe:
     seed: int = 0
 
 
+LOOK_EVERY = 10
+"""Steps from one look at the loss on a GPU to the next."""
+
+
+class Diverged(ValueError):
+    """A training whose loss is no longer a finite number."""
+
+
 class Progress(NamedTuple):
     """After ``step`` steps: the mean loss of the batch just trained on, (), on its device, for which reading it waits."""
 
@@ -75,7 +83,11 @@ class Trainer:
         self.forward = torch.compile(together) if recipe.compile else together
 
     def run(self, draw: Draw) -> Iterator[Progress]:
-        """Trains up to ``recipe.steps``, yielding after each step."""
+        """Trains up to ``recipe.steps``, yielding after each step.
+
+        Raises Diverged at the first loss that is not finite, before it changes a weight; on a GPU, which has to finish
+        its work to be asked, every tenth loss is looked at.
+        """
         while self.step < self.recipe.steps:
             loss = self._train_one(*draw(self.step))
             self.step += 1
@@ -99,8 +111,12 @@ class Trainer:
         loss.backward()
         return loss.detach()
 
-    def _train_one(self, x0: Tensor, label: Tensor) -> Tensor:
-        loss = self.backward(x0, label)
+    def _train_one(self, *batch: Tensor) -> Tensor:
+        loss = self.backward(*batch)
+        looked_at = loss.device.type == "cpu" or self.step % LOOK_EVERY == 0
+        if looked_at and not loss.isfinite():
+            found = f"The loss of step {self.step + 1} is {loss.item()}"
+            raise Diverged(f"{found}: the training has diverged, and a lower learning rate may help.")
         nn.utils.clip_grad_norm_(self.weights, self.recipe.clip_norm)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -123,7 +139,10 @@ class Trainer:
         return network
 
     def save(self, path: Path) -> None:
-        """Everything that ``restore`` needs to go on exactly, in one safetensors file."""
+        """Everything that ``restore`` needs to go on exactly, in one safetensors file.
+
+        Raises CheckpointError, and leaves what is there, if a number of it is not finite.
+        """
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
         for number, optimizer in enumerate(self.optimizers):

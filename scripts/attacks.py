@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import _root  # noqa: F401
 from _arguments import positive
 from _served import PATIENCE, Server, digits, messages, served
 from memory import Left, left

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ddpm import evaluate, plots
 from ddpm.checkpoint import CheckpointError, load_network, save_network, write_beside
 from ddpm.classifier import RECIPES, classified, train_classifier
-from ddpm.data import IMAGES, TOYS, Images
+from ddpm.data import IMAGES, TOYS, Images, both_parts
 from ddpm.evaluate import ImageMeasures, Judge, PointMeasures, Setting
 from ddpm.files import read_json
 from ddpm.likelihood import bounds, carried_out, of_images
@@ -128,7 +128,7 @@ class Plan(NamedTuple):
 
 def image_plan(name: str, network: nn.Module, options: argparse.Namespace) -> Plan:
     """The rows of images; trains their classifier if there is none."""
-    train, test = (IMAGES[name](options.data_dir, part) for part in (True, False))
+    train, test = both_parts(name, options.data_dir)
     path = options.folder / f"{name}-classifier.safetensors"
     if not path.is_file():
         write_classifier(name, path, train, test, options)
@@ -273,7 +273,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif options.name == "likelihood":
         bound_likelihood(options)
     elif options.name == "classifier":
-        train, test = (IMAGES[options.data](options.data_dir, part) for part in (True, False))
+        train, test = both_parts(options.data, options.data_dir)
         write_classifier(options.data, options.folder / f"{options.data}-classifier.safetensors", train, test, options)
     else:
         for name in TOYS if options.name == "toys" else [options.name]:

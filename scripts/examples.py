@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpm.data import IMAGES, Images
+from ddpm.data import IMAGES, DataError, Images
 from ddpm.picture import EACH, HELD_OUT, SHEETS
 
 
@@ -39,5 +39,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except OSError as error:
+    except (DataError, OSError) as error:
         raise SystemExit(f"examples.py: {error}") from error

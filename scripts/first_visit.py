@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+import _root  # noqa: F401
 from _arguments import positive
 from _served import PATIENCE, Server, served
 from playwright.sync_api import sync_playwright

@@ -9,7 +9,7 @@ import _root  # noqa: F401
 from _arguments import positive
 
 from ddpm.checkpoint import save_projection
-from ddpm.data import IMAGES, principal_plane
+from ddpm.data import IMAGES, DataError, principal_plane
 
 
 def main() -> None:
@@ -28,5 +28,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except OSError as error:
+    except (DataError, OSError) as error:
         raise SystemExit(f"projection.py: {error}") from error

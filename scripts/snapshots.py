@@ -13,11 +13,11 @@ from pathlib import Path
 
 import _root  # noqa: F401
 import torch
-from _arguments import positive
+from _arguments import keep_state, positive
 from torch import Tensor, nn
 
 from ddpm.checkpoint import CheckpointError, save_network, write_beside
-from ddpm.data import mnist, to_unit
+from ddpm.data import both_parts, to_unit
 from ddpm.files import read_json
 from ddpm.learning import KEPT
 from ddpm.networks import NETWORKS, ConvolutionsConfig, UNetConfig
@@ -54,6 +54,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help="an existing copy of MNIST (default: download to ./data)")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/snapshots"), help="folder for the snapshots")
     parser.add_argument("--state-dir", type=Path, default=Path("runs"), help="folder for the state to resume from")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew though --state-dir has a state")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --state-dir")
     parser.add_argument("--steps", type=positive, default=RECIPE.steps, help="train for so many batches")
     parser.add_argument("--save-every", type=positive, default=250, help="batches between saved states")
@@ -67,7 +68,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     config, recipe = TASKS[options.name]
     recipe = replace(recipe, steps=options.steps)
-    train, test = mnist(options.data_dir, True), mnist(options.data_dir, False)
+    train, test = both_parts("mnist", options.data_dir)
     probes = {
         name: (to_unit(data.images[:PROBE]), data.labels[:PROBE])
         for name, data in (("training", train), ("held_out", test))
@@ -80,6 +81,8 @@ def main() -> None:
         trainer.restore(state)
         curves = read_json(state.with_suffix(".json"))
     else:
+        if not options.overwrite:
+            keep_state(state)
         keep(trainer, curves, probes, options)
     run(trainer, image_draw(train.images, train.labels, recipe), curves, probes, state, options)
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import _root  # noqa: F401
 import torch
-from _arguments import positive
+from _arguments import keep_state, positive
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ddpm import parallel
 from ddpm.checkpoint import CheckpointError, load_network, save_network
-from ddpm.data import IMAGES, TOYS, to_uint8, to_unit
+from ddpm.data import TOYS, both_parts, to_uint8, to_unit
 from ddpm.denoiser import denoiser
 from ddpm.networks import NETWORKS, MLPConfig, UNetConfig
 from ddpm.plots import tile
@@ -75,6 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("checkpoints"), help="folder for the finished checkpoint")
     parser.add_argument("--state-dir", type=Path, default=Path("runs"), help="folder for the state to resume from")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --state-dir")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew though --state-dir has a state")
     parser.add_argument("--steps", type=positive, help="train for so many batches instead of the recipe's number")
     parser.add_argument("--batch", type=positive, help="samples a batch, of all processes together")
     parser.add_argument("--lr", type=float, help="highest learning rate")
@@ -116,7 +117,7 @@ def load(name: str, task: Task, data_dir: Path | None, device: str) -> tuple[Dra
     if name in TOYS:
         held_out = TOYS[name](5000, seeded(task.recipe.seed, 0, 3))
         return toy_draw(TOYS[name], task.recipe), (held_out.to(device), torch.zeros(5000, dtype=torch.long)), []
-    train, test = (IMAGES[name](data_dir, part) for part in (True, False))
+    train, test = both_parts(name, data_dir)
     draw = image_draw(train.images.to(device), train.labels.to(device), task.recipe, task.flip)
     return draw, (to_unit(test.images[:2000].to(device)), test.labels[:2000]), list(train.names)
 
@@ -142,6 +143,8 @@ def main() -> None:
         state = options.state_dir / f"{options.name}.state.safetensors"
         if options.resume:
             trainer.restore(state)
+        elif not options.overwrite:
+            keep_state(state)
         train(trainer, draw, held_out, state, options)
         if parallel.rank() == 0 and trainer.step >= task.recipe.steps:
             finish(trainer, held_out, names, options)

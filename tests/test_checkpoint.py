@@ -1,9 +1,12 @@
+import json
+import math
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch.testing import assert_close
 
 from ddpm.checkpoint import (
@@ -179,3 +182,40 @@ def test_a_write_replaces_the_old_file_and_leaves_no_draft(tmp_path):
     write_beside(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+# --- what is not finite, and what is no file ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moons(tmp_path):
+    """A copy of a shipped checkpoint."""
+    return Path(shutil.copy(Path(__file__).parents[1] / "checkpoints" / "moons.safetensors", tmp_path))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_network_with_a_weight_that_is_not_finite_is_not_loaded(moons, value):
+    tensors, header = load_tensors(moons)
+    tensors["leave.bias"][0] = value
+    moons.write_bytes(save(tensors, metadata={"ddpm": json.dumps(header)}))
+    with pytest.raises(
+        CheckpointError, match="moons.safetensors: the numbers of the tensor leave.bias are not all finite"
+    ):
+        load_network(moons)
+
+
+@pytest.mark.parametrize(("value", "half"), [(math.nan, False), (1e6, True)])
+def test_a_network_that_is_not_finite_in_its_file_replaces_none(moons, value, half):
+    network, before = load_network(moons).network, moons.read_bytes()
+    network.leave.bias.data[0] = value
+    with pytest.raises(CheckpointError, match="leave.bias"):
+        save_network(moons, network, {}, half)
+    assert moons.read_bytes() == before
+
+
+def test_a_pointer_of_git_lfs_is_recognised(tmp_path):
+    (path := tmp_path / "mnist.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3848386\n"
+    )
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        load_network(path)

@@ -1,11 +1,19 @@
+import hashlib
+import io
+import pickle
+import re
+import shutil
 import struct
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.testing import assert_close
+from torchvision.datasets import CIFAR10
 from torchvision.io import write_png
 
-from ddpm.data import IMAGES, TOYS, cifar10, image_folder, mnist, to_uint8, to_unit
+from ddpm.data import IMAGES, TOYS, DataError, both_parts, cifar10, image_folder, mnist, to_uint8, to_unit
 from ddpm.exact import finite
 from ddpm.process import add_noise, noise_from_x0, seeded
 
@@ -87,7 +95,7 @@ def test_a_folder_gives_its_images_and_names_its_classes(tmp_path, channels):
     write_images(tmp_path, channels)
     data = image_folder(tmp_path)
     assert data.images.dtype == torch.uint8
-    assert data.images.shape == (4, channels, 6, 5)
+    assert data.images.shape == (4, 3, 6, 5)  # grey ones in three equal colours
     colours = data.images[:, 0, 0, 0].tolist()
     assert sorted(colours) == [0, 10, 20, 30]
     assert data.labels.tolist() == [colour // 20 for colour in colours]
@@ -104,10 +112,119 @@ def test_the_first_images_of_a_folder_are_of_all_classes_and_the_same_at_every_c
     assert torch.equal(first.images, again.images)
 
 
+def write_classes(folder, names=tuple("abcdefghij"), size=(32, 32)):
+    """A folder of one picture for each of the classes ``names``, of the colour of its number."""
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", size, (number, 0, 0)).save(folder / name / "0.png")
+    return folder
+
+
 @pytest.mark.parametrize(("train", "part"), [(True, "train"), (False, "test")])
 def test_cifar10_reads_the_class_folders_of_its_part(tmp_path, train, part):
-    write_images(tmp_path / part, 3)
-    assert cifar10(tmp_path, train).names == ("cat", "dog")
+    write_classes(tmp_path / part)
+    assert cifar10(tmp_path, train).names == tuple("abcdefghij")
+
+
+def test_hidden_names_are_left_out_at_every_level(tmp_path):
+    folder = write_classes(tmp_path / "train")
+    for name in (".ipynb_checkpoints", "a/.thumbnails"):
+        (folder / name).mkdir()
+        Image.new("RGB", (32, 32), "white").save(folder / name / "0.png")
+    (folder / "a" / "._0.png").write_bytes(b"what a Mac leaves")
+    (folder / "a" / "notes.txt").write_text("not a picture")
+    data = cifar10(tmp_path, True)
+    assert data.names == tuple("abcdefghij") and len(data.images) == 10
+    assert data.images[:, 0, 0, 0].tolist() == data.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("names", "size", "part"),
+    [
+        ("abcdefghijkl", (32, 32), "has 12 classes (a, b, c, d, e, f, g, h, i, j, k, l); it must have 10."),
+        ("abc", (32, 32), "has 3 classes (a, b, c); it must have 10."),
+        ("abcdefghij", (64, 64), "have 64 × 64 pixels; they must have 32 × 32."),
+        ("abcdefghij", (30, 30), "have 30 × 30 pixels; they must have 32 × 32."),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused(tmp_path, names, size, part):
+    write_classes(tmp_path / "train", names, size)
+    with pytest.raises(DataError) as refusal:
+        cifar10(tmp_path, True)
+    assert str(tmp_path) in str(refusal.value) and part in str(refusal.value)
+
+
+def test_a_test_part_that_lacks_a_class_or_names_another_is_refused(tmp_path):
+    write_classes(tmp_path / "train")
+    write_classes(tmp_path / "test", "abcdefghik")
+    with pytest.raises(DataError, match="The classes j, k are in one of the parts train and test alone"):
+        both_parts("cifar10", tmp_path)
+    shutil.rmtree(tmp_path / "test" / "k")
+    with pytest.raises(DataError, match="has 9 classes"):
+        both_parts("cifar10", tmp_path)
+
+
+def test_a_class_without_pictures_is_named(tmp_path):
+    folder = write_classes(tmp_path / "train")
+    (folder / "f" / "0.png").unlink()
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{folder / 'f'} has no pictures")):
+        cifar10(tmp_path, True)
+
+
+def png(size=(32, 32)):
+    Image.new("RGB", size).save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        *[(b"", "cannot be read"), (b"<html>Not found</html>", "cannot be read"), (png()[:50], "cannot be read")],
+        *[(b"\xff\xd8\xff\xe0 no JPEG", "cannot be read"), (png((16, 32)), "has 16 × 32 pixels; it must have 32 × 32")],
+    ],
+)
+def test_a_picture_that_cannot_be_used_is_named(tmp_path, content, part):
+    folder = write_classes(tmp_path / "train")
+    for number in range(1, 4):
+        Image.new("RGB", (32, 32)).save(folder / "c" / f"{number}.png")
+    (bad := folder / "d" / "1.png").write_bytes(content)
+    with pytest.raises(DataError) as refusal:
+        image_folder(folder)
+    assert str(bad) in str(refusal.value) and part in str(refusal.value)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGBA", "LA", "P", "CMYK", "I;16"])
+def test_pictures_of_every_mode_are_read_as_colours_on_white(tmp_path, mode):
+    pixels = Image.new("RGB", (4, 4), "white").convert(mode) if mode != "I;16" else Image.new(mode, (4, 4), 65535)
+    if mode in ("RGBA", "LA"):
+        pixels.putpixel((1, 2), (0, 0, 0, 0) if mode == "RGBA" else (0, 0))
+    (tmp_path / "a").mkdir()
+    pixels.save(tmp_path / "a" / ("0.jpg" if mode == "CMYK" else "0.png"))
+    Image.new("RGB", (4, 4), "white").save(tmp_path / "a" / "1.png")
+    images = image_folder(tmp_path).images
+    assert images.shape == (2, 3, 4, 4) and int(images.min()) >= 254
+
+
+def test_torchvision_s_own_folder_is_read(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+
+    def write(name, content):
+        (folder / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    pixels = np.arange(10 * 3072).reshape(10, 3072) % 256
+    batch = {"data": pixels.astype(np.uint8), "labels": list(range(10))}
+    names = write("batches.meta", {"label_names": list("abcdefghij")})
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": names[0], "key": "label_names", "md5": names[1]})
+    monkeypatch.setattr(CIFAR10, "train_list", [write("data_batch_1", batch)])
+    monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch)])
+    for data in both_parts("cifar10", tmp_path):
+        assert data.names == tuple("abcdefghij") and data.labels.tolist() == list(range(10))
+        assert torch.equal(data.images.flatten(1), torch.from_numpy(batch["data"]))
+    (folder / "data_batch_1").write_bytes(pickle.dumps("another"))
+    with pytest.raises(DataError, match="cifar-10-batches-py does not hold CIFAR-10 as it was published"):
+        cifar10(tmp_path, True)
 
 
 @pytest.mark.parametrize("load", IMAGES.values(), ids=IMAGES)
@@ -144,3 +261,41 @@ def test_mnist_reads_its_files_from_the_given_folder(tmp_path):
         assert_close(data.images, (torch.arange(count * 784) % 256).to(torch.uint8).reshape(count, 1, 28, 28))
         assert data.labels.tolist() == list(range(count))
         assert data.names[:2] == ("0", "1")
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """The folder of MNIST's files, of three pictures in each part."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        write_idx(raw / f"{part}-images-idx3-ubyte", torch.zeros(3, 28, 28))
+        write_idx(raw / f"{part}-labels-idx1-ubyte", torch.arange(3))
+    return raw
+
+
+IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "part"),
+    [
+        (IMAGE_FILE, torch.zeros(3, 32, 32), "have 32 × 32 pixels; they must have 28 × 28"),
+        (IMAGE_FILE, torch.zeros(0, 28, 28), "truncated or not a file of MNIST's"),
+        (LABEL_FILE, torch.arange(2), "has 2 labels; it must have one for each of the 3 pictures"),
+        (LABEL_FILE, torch.tensor([1, 2, 10]), "has 11 classes"),
+    ],
+)
+def test_mnist_files_that_do_not_fit_are_refused(digits, name, values, part):
+    write_idx(digits / name, values)
+    with pytest.raises(DataError, match=part) as refusal:
+        mnist(digits.parents[1], True)
+    assert str(digits) in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", [IMAGE_FILE, LABEL_FILE])
+@pytest.mark.parametrize("content", [b"", b"<!doctype html><title>404</title>", b"\0\0\x08\x03\0\0\0\x05abc"])
+def test_a_file_that_is_none_of_mnist_s_is_named(digits, name, content):
+    (digits / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name} is truncated or not a file of MNIST's"):
+        mnist(digits.parents[1], True)

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "data", "files"),
+    *("schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "decoding", "data", "files"),
     *("checkpoint", "hub", "machine"),
     *(
         "backend",

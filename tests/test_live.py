@@ -1,4 +1,5 @@
 import itertools
+import json
 import pickle
 from dataclasses import asdict, replace
 from urllib.parse import parse_qsl, urlencode
@@ -404,5 +405,5 @@ def test_a_header_that_is_too_deep_is_refused(path):
 @pytest.mark.parametrize("value", [torch.full((2,), torch.nan), torch.ones(2, dtype=torch.int64)], ids=["nan", "int"])
 def test_weights_that_are_no_finite_numbers_are_refused(path, value):
     tensors, header = load_tensors(path)
-    save_tensors(path, tensors | {"leave.bias": value}, header)
+    save_file(tensors | {"leave.bias": value}, path, {"ddpm": json.dumps(header)})
     refused(path, "leave.bias must hold finite numbers")

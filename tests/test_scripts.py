@@ -120,6 +120,24 @@ def test_a_training_writes_a_checkpoint_that_says_how_it_was_made(call, tmp_path
     assert load_network(checkpoint).about == {"data": "moons", "names": [], "steps": 20, "samples": 320}
 
 
+def test_a_training_that_diverges_leaves_the_checkpoint_and_the_state_that_were_there(call, tmp_path):
+    checkpoint, state, arguments = folders(tmp_path)
+    assert call("train.py", "moons", "--steps", 20, "--save-every", 5, *arguments).status == 0
+    before = checkpoint.read_bytes(), state.read_bytes()
+    outcome = call("train.py", "moons", "--steps", 400, "--lr", 1e30, "--save-every", 200, "--overwrite", *arguments)
+    assert_refused(outcome, "training has diverged")
+    assert (checkpoint.read_bytes(), state.read_bytes()) == before
+
+
+def test_training_anew_where_a_state_lies_asks_what_to_do_with_it(call, tmp_path):
+    _, state, arguments = folders(tmp_path)
+    assert call("train.py", "moons", "--steps", 4, "--save-every", 2, *arguments).status == 0
+    before = state.read_bytes()
+    assert_refused(call("train.py", "moons", "--steps", 4, *arguments), str(state), "--resume", "--overwrite")
+    assert state.read_bytes() == before
+    assert call("train.py", "moons", "--steps", 4, "--overwrite", *arguments).status == 0
+
+
 def test_a_training_interrupted_within_a_step_and_resumed_ends_with_the_same_weights(call, tmp_path, monkeypatch):
     straight, halved = folders(tmp_path / "straight"), folders(tmp_path / "halved")
     call("train.py", "moons", "--steps", 20, *straight.arguments)
@@ -204,7 +222,7 @@ def test_a_training_that_is_killed_leaves_a_whole_state(tmp_path):
         (["moons", "--lr", -1], ["learning rate", "-1"]),
         (["moons", "--seed", -1], ["-1"]),
         (["moons", "--resume", "--state-dir", "nowhere"], ["train.py: There is no checkpoint nowhere"]),
-        (["mnist", "--data-dir", "nowhere"], ["train.py: No MNIST in nowhere"]),
+        (["mnist", "--data-dir", "nowhere"], ["train.py: There is no MNIST file nowhere"]),
     ],
     ids=lambda value: str(value[-1]),
 )

@@ -10,7 +10,7 @@ from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import TOYS, to_uint8, to_unit
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
 from ddpm.schedule import Linear, alpha_bar, grid
-from ddpm.training import Recipe, Trainer, image_draw, mean_loss, rate, simple_loss, toy_draw
+from ddpm.training import Diverged, Recipe, Trainer, image_draw, mean_loss, rate, simple_loss, toy_draw
 
 POINTS = MLPConfig(shape=(2,), scale=0.55, width=32, depth=2)
 PICTURES = UNetConfig(shape=(1, 8, 8), num_classes=3, channels=(8, 16), blocks=(1, 1), embedding=16)
@@ -377,3 +377,32 @@ def test_the_simple_loss_of_silence_is_the_mean_signal_left_over_the_thousand_li
     expected = alpha_bar(grid(Linear(), 1000)[:-1]).mean().item()
     assert simple_loss(Silent(), x0, label) == pytest.approx(expected, abs=0.005)
     assert simple_loss(Silent(), x0, label, batch=7) == pytest.approx(simple_loss(Silent(), x0, label), rel=1e-5)
+
+
+# --- what is not finite -----------------------------------------------------------------------------------------------
+
+
+def test_a_training_stops_at_the_first_loss_that_is_not_finite_and_changes_no_weight():
+    trainer = unet_trainer()
+    train(trainer, pictures(RECIPE), until=2)
+    with torch.no_grad():
+        trainer.weights[0].fill_(torch.inf)
+    before = [weight.detach().clone() for weight in trainer.weights]
+    with pytest.raises(Diverged, match="The loss of step 3 is nan"):
+        train(trainer, pictures(RECIPE))
+    assert trainer.step == 2
+    assert all(torch.equal(weight, other) for weight, other in zip(trainer.weights, before))
+
+
+@pytest.mark.parametrize("what", ["weights", "ema", "moments"])
+def test_a_state_with_a_number_that_is_not_finite_replaces_none(tmp_path, what):
+    trainer, path = unet_trainer(), tmp_path / "state"
+    train(trainer, pictures(RECIPE), until=2)
+    trainer.save(path)
+    before = path.read_bytes()
+    moments = next(iter(trainer.optimizers[0].state.values()))["exp_avg"]
+    of = {"weights": trainer.weights[0].data, "ema": next(iter(trainer.ema.values())), "moments": moments}
+    of[what].view(-1)[0] = torch.nan
+    with pytest.raises(CheckpointError, match="not all finite"):
+        trainer.save(path)
+    assert path.read_bytes() == before
