@@ -11,6 +11,8 @@ DDPM_RATE is how many runs and uploads a second one address may ask for on avera
 many at once. Behind a proxy DDPM_TRUSTED_PROXY_HEADER names the header with the visitor's address, such as
 X-Forwarded-For, and DDPM_TRUSTED_PROXY_HOPS how many proxies add to it (default: 1). It is believed of connections from
 DDPM_TRUSTED_PROXIES alone, networks with commas between (default: this machine and private networks).
+DDPM_HOSTS names the hosts under which visitors reach the app, such as diffusion.example.org or *.example.org, with commas
+between; IP addresses, local names and a Space's own are known.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ for _name in (place.NAME, place.PORT):
 
 import gradio as gr
 import torch
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from ddpm import machine
@@ -67,9 +70,10 @@ from ddpm.plane import Plane
 from ddpm.process import Network
 from ddpm.remote import replicated
 from ddpm.settings import Scheduled, Settings
-from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train
+from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train, uploads
 from ddpm.ui.blocks import Blocks
 from ddpm.ui.components.lecture import PAGE_CSS, lecture
+from ddpm.ui.hosts import Hosts
 from ddpm.ui.missing import answer_where_nothing_is
 from ddpm.ui.routes import routes
 from ddpm.ui.still import Still
@@ -203,22 +207,29 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("ddpm").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is to be done at exit is done
-    guard.own_folder()
-    atexit.register(guard.remove_folder)
+    uploads.own_folder()
+    atexit.register(uploads.remove_folder)
     torch.set_num_threads(machine.threads())
     try:
         WHERE.check()
-        limits = guard.Limits.from_environment(os.environ)
+        limits, hosts = guard.Limits.from_environment(os.environ), Hosts.from_environment(os.environ)
         page, engine = build_app()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
     page.queue(max_size=64, api_open=False)
     sessions.lighten(page)
     guard.stay_home()
+    guard.own_origin_only()
+    uploads.one_at_a_time()
+    shelf = uploads.Shelf(Path(get_upload_folder()))
+    shelf.start()
     sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
     page.launch(
         app_kwargs={
-            "middleware": [Middleware(guard.Guard, limits=limits, full=engine.full), Middleware(Still, pages=PAGES)],
+            "middleware": [
+                Middleware(guard.Guard, limits=limits, hosts=hosts, full=engine.full, shelve=shelf.take),
+                Middleware(Still, pages=PAGES),
+            ],
             "routes": routes(PAGES),
             "exception_handlers": {404: answer_where_nothing_is(PAGES)},
             "openapi_url": None,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import itertools
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +35,8 @@ def app(limits: Limits = Limits(rate=0)) -> Starlette:  # noqa: B008  # a frozen
         Route("/gradio_api/queue/join", _echo, methods=["POST"]),
         Route("/gradio_api/upload", _echo, methods=["POST"]),
         Route("/", _echo),
+        Route("/config", _echo),
+        Route("/gradio_api/info", _echo),
         Route("/fail", _fail),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, limits=limits)])
@@ -181,6 +181,11 @@ def test_what_the_app_does_not_use_is_not_there(client, method, path):
     assert client.request(method, path).status_code == 404
 
 
+@pytest.mark.parametrize("query", ["deep_link=../../etc", "deep_link=a", "steps=3&%64eep_link=..%2Fx"])
+def test_a_link_to_a_state_on_the_servers_disk_leads_nowhere(client, query):
+    assert client.get(f"/?{query}").status_code == 404
+
+
 def test_it_is_not_there_below_a_root_path_either():
     under = TestClient(app(), root_path="/ours")
     assert under.get(f"/ours{CLOSED[0]}").json()["detail"] == "This page does not exist."
@@ -227,6 +232,12 @@ def test_too_many_requests_are_refused_in_a_sentence_that_says_how_long_to_wait(
     assert answers[2].json()["detail"].startswith("Too many requests come from your address; please wait")
     assert int(answers[2].headers["retry-after"]) in range(1, 11)
     assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/config", "/gradio_api/info", "/Config"])
+def test_whoever_asks_for_large_descriptions_of_the_app_is_asked_to_wait_too(path):
+    client = TestClient(app(Limits(rate=0.1, burst=2)))
+    assert [client.get(path).status_code for _ in range(3)][2] == 429
 
 
 @pytest.mark.parametrize(
@@ -279,41 +290,6 @@ def test_the_limits_come_from_the_environment():
 def test_limits_that_cannot_be_are_refused(names):
     with pytest.raises(ValueError, match="must be"):
         Limits.from_environment(names)
-
-
-# --- visitors' files ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    guard.own_folder()
-    yield Path(os.environ["GRADIO_TEMP_DIR"])
-    guard.remove_folder()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_visitors_files_lie_in_a_folder_that_others_on_the_machine_cannot_read(folder, tmp_path):
-    assert folder.parent == tmp_path
-    assert folder.stat().st_mode & 0o077 == 0
-
-
-def test_an_upload_is_removed_in_time_and_what_is_the_apps_stays(folder):
-    now = time.time()
-    for name, age in {"icon": 5000, "old": 3000, "new": 1}.items():
-        (folder / name).write_bytes(b"123")
-        os.utime(folder / name, (now - age, now - age))
-    assert guard.sweep(folder, began=now - 4000) == 3
-    assert sorted(path.name for path in folder.iterdir()) == ["icon", "new"]
-
-
-def test_a_full_folder_takes_no_more_uploads(client, folder, monkeypatch):
-    client.post("/gradio_api/upload", content=b"1")  # the guard begins
-    monkeypatch.setattr(guard, "MOST_STORED_BYTES", 2)
-    (folder / "file").write_bytes(b"123")
-    answer = client.post("/gradio_api/upload", content=b"1")
-    assert (answer.status_code, "no room" in answer.json()["detail"]) == (503, True)
-    assert client.post("/gradio_api/queue/join", content=b"1").status_code == 200
 
 
 # --- the code -------------------------------------------------------------------------------------------------------

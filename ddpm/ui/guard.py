@@ -6,26 +6,26 @@ import asyncio
 import ipaddress
 import logging
 import math
-import os
-import shutil
-import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+from urllib.parse import parse_qs
 
 from gradio import processing_utils
-from gradio.utils import get_upload_folder
+from gradio import routes as gradio_routes
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ddpm.movie import MOST_BYTES as MOST_MOVIE_BYTES
 from ddpm.ui.client import ADDRESS
+from ddpm.ui.hosts import Hosts, name_of
+from ddpm.ui.shares import Full, Places
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +55,15 @@ SECURITY = {
 }
 """Headers of every answer."""
 
+NOT_KEPT = ("text/html", "application/json")
+"""Types of answers that name the host that was asked for, and that nobody on the way may keep for others."""
+
 API = "/gradio_api"
 
 CLOSED = (
     *(f"{API}/{name}" for name in ("proxy=", "file=http", "file/", "stream/", "component_server", "process_recording")),
     *(f"{API}/{name}" for name in ("vibe-", "undo-vibe-edit", "runs", "run-history", "deep_link", "dev/", "token")),
-    *(f"{API}/{name}" for name in ("custom_component/", "profiling")),
+    *(f"{API}/{name}" for name in ("custom_component/", "profiling", "openapi.json")),
     *("/monitoring", "/login", "/logout", "/pwa_icon"),
 )
 """How the paths of what Gradio offers and the app does not use begin: fetching for visitors, writing files, watching."""
@@ -72,6 +75,12 @@ EVENTS = tuple(f"{API}/{name}" for name in ("queue/join", "call/"))
 
 LIMITED = (MOVIE, UPLOAD, *EVENTS, f"{API}/mcp")
 """How the paths begin on which a POST brings an event, a program's call or a file, and counts against its address's rate."""
+
+DESCRIPTIONS = ("/config", f"{API}/info")
+"""How the paths begin on which a program asks what the app can do, and is answered up to a megabyte: they count, too."""
+
+FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
+"""Headers that say where the visitor has asked a proxy, which Gradio writes into its answers."""
 
 APART = 8
 """Turns of the event loop from one such POST to the next. Were the events of a class let in at once, every turn would do a part of the
@@ -93,8 +102,8 @@ MOST_BYTES = {UPLOAD: MOST_FILE_BYTES + 2**16, MOVIE: MOST_MOVIE_BYTES}
 BODY_SECONDS = 60.0
 """In which a body must have come."""
 
-UPLOAD_SECONDS, MOST_STORED_BYTES = 600.0, 2**29
-"""How long a file that nobody took is kept, and how much all of them may hold."""
+UPLOADS_EACH, UPLOADS = 32, 128
+"""Uploads that may be on their way at once from one address, and in all; each holds a file open."""
 
 MOST_ADDRESSES = 10_000
 """Whose rate is remembered; past that the one that has asked for nothing the longest is forgotten."""
@@ -203,24 +212,37 @@ class Guard:
     """Pure ASGI middleware: refuses what is not allowed, and passes everything else on as it streams.
 
     It notes in a request's scope, under ADDRESS, whom it counts it to. ``full`` says, in one sentence, why an address
-    can have no further run, or nothing.
+    can have no further run, or nothing; ``shelve`` counts a file of so many bytes to an address, or raises Full.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, full: Callable[[str], str] = lambda who: ""):
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        hosts: Hosts = Hosts(),  # noqa: B008  # a frozen value
+        full: Callable[[str], str] = lambda who: "",
+        shelve: Callable[[str, int], None] = lambda who, size: None,
+    ):
         self._app, self._limits, self._buckets = app, limits, Buckets(limits.rate, limits.burst)
-        self._full_of_runs = full
-        self._began, self._door = time.time(), asyncio.Lock()
+        self._hosts, self._full_of_runs, self._shelve = hosts, full, shelve
+        self._uploads, self._door = Places(UPLOADS_EACH, UPLOADS), asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         scope[ADDRESS] = address(scope, self._limits)
+        scope["headers"] = _believed(scope, self._limits)
         secured, started = _secured(send)
         if refusal := self._refusal(scope):
             return await refusal(scope, receive, secured)
         try:
             await self._take_turn(scope)
-            await self._app(scope, _in_time(receive), secured)
+            with self._room(scope):
+                await self._app(scope, _in_time(receive), secured)
+        except Full as full:
+            await _refuse(full.status, str(full))(scope, receive, secured)
+        except ClientDisconnect:
+            logger.info("The client left before its request for %.200r had come.", scope["path"])
         except Exception:
             logger.exception("The request for %.200r failed.", scope["path"])
             if not started():
@@ -237,24 +259,63 @@ class Guard:
             for _ in range(APART):
                 await asyncio.sleep(0)
 
+    @contextmanager
+    def _room(self, scope: Scope) -> Iterator[None]:
+        """For a file, while it is on its way and then among those that are kept. Raises Full if there is none."""
+        if scope["method"] != "POST" or not _path(scope).startswith(UPLOAD):
+            yield
+            return
+        with self._uploads.taken(scope[ADDRESS]):
+            self._shelve(scope[ADDRESS], int(Headers(scope=scope)["content-length"]))
+            yield
+
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         path = _path(scope)
-        if path.startswith(CLOSED):
+        if stranger := next((host for host in _asked(scope) if host not in self._hosts), None):
+            return _refuse(
+                421, f"This app does not answer for the host {stranger[:100]!r}; DDPM_HOSTS says for which it does."
+            )
+        if path.startswith(CLOSED) or "deep_link" in parse_qs(scope.get("query_string", b"").decode("latin-1")):
             return _refuse(404, "This page does not exist.")
+        if path.startswith(DESCRIPTIONS):
+            return self._too_many(scope)
         if scope["method"] != "POST":
             return None
-        if path.startswith(LIMITED) and (seconds := self._buckets.wait(scope[ADDRESS])):
-            wait = math.ceil(seconds)
-            about = f"please wait {wait} second{'s' if wait > 1 else ''} and try again."
-            return _refuse(429, f"Too many requests come from your address; {about}", {"Retry-After": str(wait)})
+        if _is_foreign(scope):
+            return _refuse(403, "This app takes requests from its own pages only, not from those of other sites.")
+        if path.startswith(LIMITED) and (refusal := self._too_many(scope)):
+            return refusal
         if path.startswith(EVENTS) and (problem := self._full_of_runs(scope[ADDRESS])):
             return _refuse(503, problem)
-        return _too_large(Headers(scope=scope).get("content-length", ""), path) or self._full(path)
+        return _too_large(Headers(scope=scope).get("content-length", ""), path)
 
-    def _full(self, path: str) -> JSONResponse | None:
-        if path.startswith(UPLOAD) and sweep(Path(get_upload_folder()), self._began) > MOST_STORED_BYTES:
-            return _refuse(503, "There is no room for more files just now; please try again in some minutes.")
-        return None
+    def _too_many(self, scope: Scope) -> JSONResponse | None:
+        seconds = self._buckets.wait(scope[ADDRESS])
+        if not seconds:
+            return None
+        wait = math.ceil(seconds)
+        about = f"please wait {wait} second{'s' if wait > 1 else ''} and try again."
+        return _refuse(429, f"Too many requests come from your address; {about}", {"Retry-After": str(wait)})
+
+
+def _believed(scope: Scope, limits: Limits) -> list[tuple[bytes, bytes]]:
+    """The headers of a request without those of a proxy's that no trusted proxy has sent, and without Gradio's own."""
+    peer = (scope.get("client") or ("unknown",))[0]
+    dropped = (b"x-gradio-server",) if is_trusted(peer, limits.proxies) else (b"x-gradio-server", *FORWARDED)
+    return [(name, value) for name, value in scope["headers"] if name not in dropped]
+
+
+def _asked(scope: Scope) -> list[str]:
+    """The hosts that a request is for, as its client and trusted proxies say."""
+    headers = Headers(scope=scope)
+    forwarded = ",".join(headers.getlist("x-forwarded-host")).split(",")
+    return [*headers.getlist("host"), *(host.strip() for host in forwarded if host.strip())]
+
+
+def _is_foreign(scope: Scope) -> bool:
+    """Whether a page of another site has sent a request: browsers say whose it is."""
+    origin = Headers(scope=scope).get("origin")
+    return origin is not None and name_of(origin.partition("://")[2]) not in map(name_of, _asked(scope))
 
 
 def _path(scope: Scope) -> str:
@@ -282,7 +343,11 @@ def _secured(send: Send) -> tuple[Send, Callable[[], bool]]:
     async def secured(message: Message) -> None:
         if message["type"] == "http.response.start":
             begun.append(True)
-            MutableHeaders(scope=message).update(SECURITY)
+            headers = MutableHeaders(scope=message)
+            headers.update(SECURITY)
+            if headers.get("content-type", "").startswith(NOT_KEPT):
+                headers["Cache-Control"] = "no-store"
+                headers.add_vary_header("X-Forwarded-Host, X-Forwarded-Proto")
         await send(message)
 
     return secured, lambda: bool(begun)
@@ -306,42 +371,7 @@ def _in_time(receive: Receive) -> Receive:
     return timely
 
 
-# --- visitors' files ------------------------------------------------------------------------------------------------
-
-
-def own_folder() -> None:
-    """Has Gradio keep visitors' files in a new folder, which nobody else on this machine can read, in its usual place."""
-    above = os.environ.get("GRADIO_TEMP_DIR") or None
-    if above:
-        Path(above).mkdir(parents=True, exist_ok=True)
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="ddpm-", dir=above)
-
-
-def remove_folder() -> None:
-    """Removes what ``own_folder`` has made."""
-    shutil.rmtree(get_upload_folder(), ignore_errors=True)
-
-
-def sweep(folder: Path, began: float) -> int:
-    """Removes what has lain in ``folder`` for UPLOAD_SECONDS; returns the bytes of what stays.
-
-    What lay there before ``began``, in seconds since 1970, is the app's own, such as its icons, and stays uncounted.
-    """
-    kept, now = 0, time.time()
-    for path in list(folder.rglob("*")) if folder.is_dir() else []:
-        try:
-            about = path.stat()
-            if about.st_mtime < began:
-                continue
-            if now - about.st_mtime <= UPLOAD_SECONDS:
-                kept += about.st_size
-            elif path.is_dir():
-                path.rmdir()
-            else:
-                path.unlink()
-        except OSError:  # another request was quicker, or the folder is not empty
-            continue
-    return kept
+# --- Gradio -----------------------------------------------------------------------------------------------------------
 
 
 async def _fetch_nothing(url: str) -> NoReturn:
@@ -351,3 +381,12 @@ async def _fetch_nothing(url: str) -> NoReturn:
 def stay_home() -> None:
     """Has Gradio fetch nothing for visitors, who can give it an address in place of any file."""
     processing_utils.async_ssrf_protected_get = _fetch_nothing
+
+
+def _without_cors(app: ASGIApp, **_: Any) -> ASGIApp:
+    return app
+
+
+def own_origin_only() -> None:
+    """Has Gradio 6.31 not allow every site's pages to read what it answers to visitors, for which it has no setting."""
+    gradio_routes.CustomCORSMiddleware = _without_cors

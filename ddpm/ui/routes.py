@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 import qrcode
 from qrcode.image.svg import SvgPathFillImage
@@ -12,9 +13,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from ddpm.movie import MOST_BYTES, MovieError, movie
+from ddpm.ui.client import ADDRESS
+from ddpm.ui.shares import Full, Places
 
-MOST_AT_ONCE, MOST_SECONDS = 4, 60
-"""Of the files being made, and of the time in which the pictures of one must arrive."""
+MOST_EACH, MOST_AT_ONCE, MOST_SECONDS = 4, 24, 60
+"""Of the files on their way or being made for one address and in all, and of the time in which the pictures must arrive."""
 
 MOST_LINK = 1000
 """Bytes of a link; the code of a longer one is too fine for a camera at the back of a room."""
@@ -25,24 +28,27 @@ def routes(pages: Iterable[str]) -> list[Route]:
 
     The paths of the ``pages`` with a slash behind lead to those without, whatever the query.
     """
-    at_once, encoder = asyncio.Semaphore(MOST_AT_ONCE), asyncio.Semaphore(1)
+    places, encoder = Places(MOST_EACH, MOST_AT_ONCE), asyncio.Lock()
+    turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def make(request: Request) -> Response:
-        kind = request.path_params["kind"]
-        if at_once.locked():
-            return _refusal(503, "Many people are saving at this moment; please try again in a few seconds.")
-        async with at_once:
-            try:
-                rate = float(request.query_params.get("rate", "20"))
+        kind, who = request.path_params["kind"], request.scope.get(ADDRESS, "")
+        try:
+            rate = float(request.query_params.get("rate", "20"))
+            with places.taken(who):
                 archive = await asyncio.wait_for(_body(request), MOST_SECONDS)
-                async with encoder:  # one file at a time, since the visitors' runs need the machine too
+                turn = turns.setdefault(who, asyncio.Lock())
+                # One file at a time, since the visitors' runs need the machine too, and of each address in its turn.
+                async with turn, encoder:
                     made = await asyncio.to_thread(movie, archive, kind, rate)
-            except MovieError as error:
-                return _refusal(422, str(error))
-            except ValueError:
-                return _refusal(422, "The rate must be a number of pictures a second.")
-            except asyncio.TimeoutError:
-                return _refusal(408, f"The pictures did not arrive within {MOST_SECONDS} s.")
+        except Full as full:
+            return _refusal(full.status, str(full))
+        except MovieError as error:
+            return _refusal(422, str(error))
+        except ValueError:
+            return _refusal(422, "The rate must be a number of pictures a second.")
+        except asyncio.TimeoutError:
+            return _refusal(408, f"The pictures did not arrive within {MOST_SECONDS} s.")
         return Response(made, media_type=f"image/{kind}")
 
     async def code(request: Request) -> Response:
