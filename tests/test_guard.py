@@ -17,7 +17,19 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from ddpm.ui import guard
-from ddpm.ui.guard import APART, CLOSED, MOST_BODY_BYTES, MOST_BYTES, SECURITY, UPLOAD, Buckets, Guard, Limits, address
+from ddpm.ui.guard import (
+    APART,
+    CLOSED,
+    DESCRIPTION_COST,
+    MOST_BODY_BYTES,
+    MOST_BYTES,
+    SECURITY,
+    UPLOAD,
+    Buckets,
+    Guard,
+    Limits,
+    address,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -181,8 +193,10 @@ def test_what_the_app_does_not_use_is_not_there(client, method, path):
     assert client.request(method, path).status_code == 404
 
 
-@pytest.mark.parametrize("query", ["deep_link=../../etc", "deep_link=a", "steps=3&%64eep_link=..%2Fx"])
-def test_a_link_to_a_state_on_the_servers_disk_leads_nowhere(client, query):
+@pytest.mark.parametrize(
+    "query", ["deep_link=../../etc", "deep_link=a", "deep_link=", "steps=3&%64eep_link=..%2Fx", "page=nope", "page="]
+)
+def test_a_link_to_a_state_on_the_servers_disk_or_to_a_page_by_name_leads_nowhere(client, query):
     assert client.get(f"/?{query}").status_code == 404
 
 
@@ -203,6 +217,12 @@ def test_a_bucket_gives_its_burst_at_once_and_its_rate_from_then_on():
     assert [buckets.wait("a") for _ in range(2)] == [0, 0.5]
     now[0] = 1000
     assert [buckets.wait("a") for _ in range(4)] == [0, 0, 0, 0.5]
+
+
+def test_what_costs_more_takes_more_tokens_but_never_more_than_there_can_be():
+    buckets = Buckets(rate=2, burst=3, now=lambda: 0)
+    assert buckets.wait("a", 2) == 0 and buckets.wait("a", 2) == 0.5
+    assert buckets.wait("b", 5) == 0 and buckets.wait("b") == 0.5
 
 
 def test_a_refused_request_takes_nothing_from_the_bucket():
@@ -236,8 +256,10 @@ def test_too_many_requests_are_refused_in_a_sentence_that_says_how_long_to_wait(
 
 @pytest.mark.parametrize("path", ["/config", "/gradio_api/info", "/Config"])
 def test_whoever_asks_for_large_descriptions_of_the_app_is_asked_to_wait_too(path):
-    client = TestClient(app(Limits(rate=0.1, burst=2)))
-    assert [client.get(path).status_code for _ in range(3)][2] == 429
+    client = TestClient(app(Limits(rate=0.1, burst=2 * DESCRIPTION_COST)))
+    answers = [client.get(path) for _ in range(3)]
+    assert [answer.status_code == 429 for answer in answers] == [False, False, True]
+    assert "please wait" in answers[2].json()["detail"]
 
 
 @pytest.mark.parametrize(

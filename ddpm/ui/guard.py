@@ -77,7 +77,10 @@ LIMITED = (MOVIE, UPLOAD, *EVENTS, f"{API}/mcp")
 """How the paths begin on which a POST brings an event, a program's call or a file, and counts against its address's rate."""
 
 DESCRIPTIONS = ("/config", f"{API}/info")
-"""How the paths begin on which a program asks what the app can do, and is answered up to a megabyte: they count, too."""
+"""How the paths begin on which a program asks what the app can do, and is answered up to a megabyte."""
+
+DESCRIPTION_COST = 4
+"""Requests as which such a question counts against the rate: the answer costs the server up to 20 ms."""
 
 FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
 """Headers that say where the visitor has asked a proxy, which Gradio writes into its answers."""
@@ -191,18 +194,19 @@ class Buckets:
         self._rate, self._burst, self._now = rate, burst, now
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def wait(self, who: str) -> float:
-        """Takes a token and returns 0, or the seconds until there is one."""
+    def wait(self, who: str, tokens: int = 1) -> float:
+        """Takes so many tokens and returns 0, or the seconds until there are as many, or all that there can be."""
         if not self._rate:
             return 0.0
         now = self._now()
         left, then = self._left.pop(who, (self._burst, now))
         left = min(self._burst, left + (now - then) * self._rate)
-        allowed = left >= 1
-        self._left[who] = (left - allowed, now)
+        tokens = min(tokens, self._burst)
+        allowed = left >= tokens
+        self._left[who] = (left - tokens * allowed, now)
         if len(self._left) > MOST_ADDRESSES:
             self._left.popitem(last=False)
-        return 0.0 if allowed else (1 - left) / self._rate
+        return 0.0 if allowed else (tokens - left) / self._rate
 
     def __len__(self) -> int:
         return len(self._left)
@@ -275,10 +279,10 @@ class Guard:
             return _refuse(
                 421, f"This app does not answer for the host {stranger[:100]!r}; DDPM_HOSTS says for which it does."
             )
-        if path.startswith(CLOSED) or "deep_link" in parse_qs(scope.get("query_string", b"").decode("latin-1")):
+        if path.startswith(CLOSED) or _asks_for_what_is_not_there(path, scope.get("query_string", b"")):
             return _refuse(404, "This page does not exist.")
         if path.startswith(DESCRIPTIONS):
-            return self._too_many(scope)
+            return self._too_many(scope, DESCRIPTION_COST)
         if scope["method"] != "POST":
             return None
         if _is_foreign(scope):
@@ -289,8 +293,8 @@ class Guard:
             return _refuse(503, problem)
         return _too_large(Headers(scope=scope).get("content-length", ""), path)
 
-    def _too_many(self, scope: Scope) -> JSONResponse | None:
-        seconds = self._buckets.wait(scope[ADDRESS])
+    def _too_many(self, scope: Scope, cost: int = 1) -> JSONResponse | None:
+        seconds = self._buckets.wait(scope[ADDRESS], cost)
         if not seconds:
             return None
         wait = math.ceil(seconds)
@@ -321,6 +325,12 @@ def _is_foreign(scope: Scope) -> bool:
 def _path(scope: Scope) -> str:
     """What is asked for below the address at which the app stands."""
     return scope["path"].removeprefix(scope.get("root_path", "")).lower()
+
+
+def _asks_for_what_is_not_there(path: str, query: bytes) -> bool:
+    """Whether a query has one of Gradio's parameters that this app's links do not: a state on the disk, or a page by name."""
+    names = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    return "deep_link" in names or (path in ("", "/") and "page" in names)
 
 
 def _refuse(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
