@@ -126,7 +126,7 @@ def parsed(folder: Path, body: str, breaks_off: bool = False):
 @pytest.fixture
 def one_at_a_time(monkeypatch):
     monkeypatch.setattr(route_utils, "GradioMultiPartParser", route_utils.GradioMultiPartParser)
-    files.one_at_a_time()
+    uploads.one_at_a_time()
 
 
 def test_an_upload_brings_one_file(folder, one_at_a_time):
