@@ -212,7 +212,10 @@ def main() -> None:
     torch.set_num_threads(machine.threads())
     try:
         WHERE.check()
-        limits, hosts = guard.Limits.from_environment(os.environ), Hosts.from_environment(os.environ)
+        limits, hosts = (
+            guard.Limits.from_environment(os.environ),
+            Hosts.from_environment({**os.environ, place.NAME: WHERE.host}),
+        )
         page, engine = build_app()
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error

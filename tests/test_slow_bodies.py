@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ddpm.ui import files, guard, routes
+from ddpm.ui import guard, routes, uploads
 from ddpm.ui.guard import UPLOAD, Guard, Limits
 
 ATTACKER, VISITOR = "127.0.0.2", "127.0.0.1"
@@ -34,13 +34,13 @@ ATTACKER, VISITOR = "127.0.0.2", "127.0.0.1"
 def address(tmp_path, monkeypatch) -> Iterator[tuple[str, int]]:
     """Where the app's own routes and Gradio's way to take a file are served behind the guard."""
     monkeypatch.setattr(route_utils, "GradioMultiPartParser", route_utils.GradioMultiPartParser)
-    files.one_at_a_time()
+    uploads.one_at_a_time()
 
     async def upload(request: Request) -> JSONResponse:
         taken, *_ = await route_utils.upload_fn(request, tmp_path, 1000, None)
         return JSONResponse([Path(one).name for one in taken])
 
-    paths = [*routes.routes(), Route(UPLOAD, upload, methods=["POST"])]
+    paths = [*routes.routes(()), Route(UPLOAD, upload, methods=["POST"])]
     app = Starlette(routes=paths, middleware=[Middleware(Guard, limits=Limits(rate=0))])
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
