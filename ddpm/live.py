@@ -387,6 +387,9 @@ def to_file(trained: Trained) -> bytes:
         return path.read_bytes()
 
 
+MOST_WORDS = 300
+"""Characters of a sentence about a visitor's file, which may quote what the file holds."""
+
 CONFIG: dict[str, Setting] = {
     "width": Number(8, 256, whole=True),
     "depth": Number(1, 8, whole=True),
@@ -413,7 +416,7 @@ def from_file(path: Path) -> Trained:
         network, about = load_network(path)
     except CheckpointError as error:
         sentence = str(error).replace(str(path), "The file")
-        raise CheckpointError(re.sub(r"(not a ddpm checkpoint) .*", r"\1.", sentence)) from error
+        raise CheckpointError(re.sub(r"(not a ddpm checkpoint) .*", r"\1.", sentence)[:MOST_WORDS]) from error
     try:
         plane = _data_of(about["data"], about.get("points", ""))
     except (KeyError, ValueError, TypeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ async def take(path: str) -> tuple[str, str]:
     try:
         return encode(await asyncio.to_thread(from_file, Path(path)), 8), UPLOADED
     except PictureError as error:
-        raise gr.Error(str(error), print_exception=False, title="Not this file") from error
+        raise gr.Error(escape(str(error), quote=False), print_exception=False, title="Not this file") from error
 
 
 def _clicked(event: gr.EventData) -> int:

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -214,7 +215,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
             engine.stop(_owner(visit))
             visit.bring(await asyncio.to_thread(from_file, Path(path)))
         except CheckpointError as error:
-            gr.Warning(str(error))
+            gr.Warning(escape(str(error), quote=False))  # which shows HTML, and the error quotes the file
             return
         async with aclosing(show(visit, client_of(request), ["This is the network that you have loaded."])) as messages:
             async for message in messages:
