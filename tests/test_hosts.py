@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import httpx
 import pytest
 from gradio import routes
 from starlette.applications import Starlette
@@ -188,3 +189,28 @@ def test_nobody_on_the_way_keeps_a_page_that_names_the_host_that_was_asked_for(p
     answer = client().get(path)
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["vary"] == "X-Forwarded-Host, X-Forwarded-Proto"
+
+
+# --- the app as it is served ----------------------------------------------------------------------------------------
+
+
+def test_the_app_itself_is_only_for_its_own_hosts_and_pages(server):
+    named = httpx.get(server, headers={"Host": "pictures.localhost", "Origin": "null"})
+    assert named.status_code == 200 and "http://pictures.localhost" in named.text
+    assert named.headers["cache-control"] == "no-store"
+    assert not [name for name in named.headers if name.startswith("access-control")]
+    for headers in ({"Host": "evil.example"}, {"X-Forwarded-Host": "evil.example"}):
+        assert httpx.get(server, headers=headers).status_code == 421
+    strange = httpx.get(server, headers={"X-Gradio-Server": "http://evil.example"})
+    assert strange.status_code == 200 and "evil.example" not in strange.text
+    started = httpx.post(f"{server}/gradio_api/queue/join", json={}, headers={"Origin": "null"})
+    assert started.status_code == 403
+
+
+def test_the_app_itself_takes_one_file_an_upload_and_describes_itself_to_its_own_clients_only(server):
+    files = [("files", (f"{k}.png", b"1")) for k in range(2)]
+    refused = httpx.post(f"{server}/gradio_api/upload", files=files)
+    assert refused.status_code == 400 and "Maximum number of files is 1" in refused.text
+    assert httpx.post(f"{server}/gradio_api/upload", files=files[:1]).status_code == 200
+    for path in ("/gradio_api/openapi.json", "/?deep_link=../../x", "/config?deep_link=../../x", "/?page=nope"):
+        assert httpx.get(server + path).status_code == 404

@@ -328,7 +328,7 @@ def _path(scope: Scope) -> str:
 
 
 def _asks_for_what_is_not_there(path: str, query: bytes) -> bool:
-    """Whether a query has one of Gradio's parameters that this app's links do not: a state on the disk, or a page by name."""
+    """Whether a query has one of Gradio's parameters that this app's links do not: a state on the disk, a page by name."""
     names = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     return "deep_link" in names or (path in ("", "/") and "page" in names)
 
