@@ -112,7 +112,7 @@ def test_bytes_and_pixels_are_bounded(monkeypatch):
 
 @pytest.fixture
 def client():
-    with TestClient(Starlette(routes=routes())) as client:
+    with TestClient(Starlette(routes=routes(()))) as client:
         yield client
 
 
