@@ -17,6 +17,7 @@ import torch
 from conftest import PATIENCE, free_port, until
 from gradio_client import Client
 from pages import INK, TRACES, finish, open_page, query, scrub, state, wait
+from starlette.middleware import Middleware
 from torch import nn
 
 from ddpm.checkpoint import load_network, load_projection
@@ -26,6 +27,7 @@ from ddpm.plots import columns
 from ddpm.run import Run, perform
 from ddpm.ui import pictures
 from ddpm.ui.experiments import pictures as experiments_of
+from ddpm.ui.still import Still
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 QUICK = "/?count=2&steps=5&seed=3"
@@ -290,7 +292,12 @@ def gated():
         pictures.lesson(engine, "mnist", gate, load_projection(CHECKPOINTS / "mnist-projection.safetensors"))
     blocks.queue()
     _, url, _ = blocks.launch(
-        server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False
+        server_name="127.0.0.1",
+        server_port=free_port(),
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        app_kwargs={"middleware": [Middleware(Still, pages=frozenset())]},
     )
     yield SimpleNamespace(url=url.rstrip("/"), gate=gate, engine=engine)
     gate.admit(5000)

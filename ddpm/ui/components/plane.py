@@ -10,6 +10,7 @@ import numpy as np
 from ddpm.plane import AXIS, FIELD_AXIS, Frame, Plane
 from ddpm.run import shown
 from ddpm.ui.components.shared import component, message
+from ddpm.ui.still import PLOTLY_3D, address
 
 SCALE = 4096
 """Positions travel as int16 multiples of 1 / 4096: ±8, a tenth of a pixel apart."""
@@ -17,9 +18,8 @@ SCALE = 4096
 
 def player() -> gr.HTML:
     """The component."""
-    return component(
-        "plane", {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE}, ("drawing.js",)
-    )
+    setup = {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE, "plotly3d": address(PLOTLY_3D)}
+    return component("plane", setup, ("drawing.js",))
 
 
 def start(plane: Plane, job: int, notes: Sequence[str], particles: bool, data: np.ndarray, learned: bool) -> str:

@@ -18,7 +18,7 @@ import gradio as gr
 
 from ddpm.engine import Place
 from ddpm.movie import MOST_BYTES
-from ddpm.ui.still import PLOTLY, PLOTLY_3D, address
+from ddpm.ui.still import PLOTLY, address
 
 _HERE = Path(__file__).parent
 
@@ -48,7 +48,6 @@ def component(name: str, setup: Mapping[str, Any], uses: Sequence[str] = (), clo
         setup=json.dumps(
             {
                 "plotly": address(PLOTLY),
-                "plotly3d": address(PLOTLY_3D),
                 **({"most": MOST_BYTES} if clock else {}),
                 **setup,
             }
