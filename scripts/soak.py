@@ -2,7 +2,8 @@
 
 Clients on this machine run to the end, leave half-way, and upload files that are no pictures or networks. Ends with 1 if
 the server's memory grows by more than 5 % after the warm-up, if its temporary folder fills, or if a client meets an
-error. Linux only: it reads /proc.
+error. With --chromium a page is opened before and used after, when all that visitors' files may keep has expired.
+Linux only: it reads /proc.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import _root  # noqa: F401
 from _served import PATIENCE, Server, digits, messages, served
 from memory import Left, left
+from waiting import ANSWER, GENERATE, opened, ready
 
 if TYPE_CHECKING:
     from typing import Self
@@ -34,8 +36,14 @@ SAMPLES = 60
 WARM_UP = 0.25
 """Share of the time until memory is to be flat."""
 
+FILE_SECONDS = 20
+"""For how long visitors' files are kept meanwhile, in place of an hour."""
+
 MOST_CLIENTS = 32
 MOST_TEMPORARY_KILOBYTES = 2**14
+
+UPLOAD_EVERY = 3.0
+"""Seconds from one upload to the next, of all clients: an address may leave 250 files in ten minutes."""
 
 WRONG = [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 200, b"GIF89a" + b"\xff" * 999, b"\0" * 2**20]
 
@@ -102,7 +110,7 @@ class Clients:
     def __init__(self, server: Server, count: int, steps: int):
         self.runs, self.errors = 0, []
         self._server, self._steps, self._events = server, steps, file_events(server.url)
-        self._enough, self._lock = threading.Event(), threading.Lock()
+        self._enough, self._lock, self._uploaded_at = threading.Event(), threading.Lock(), 0.0
         self._threads = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(count)]
 
     def __enter__(self) -> Self:
@@ -128,13 +136,20 @@ class Clients:
             with self._lock:
                 self.runs += 1
 
+    def _may_upload(self) -> bool:
+        with self._lock:
+            may = time.monotonic() >= self._uploaded_at + UPLOAD_EVERY
+            if may:
+                self._uploaded_at = time.monotonic()
+        return may
+
     def _visit(self, client: int, number: int) -> None:
         kind = number % 3
-        if kind == 2:
+        if kind == 2 and self._may_upload():
             event, content = self._events[number % len(self._events)], WRONG[number % len(WRONG)]
             return upload(self._server.url, event, content, f"soak{client}x{number}")
         with closing(messages(self._server.url, digits(2, self._steps, number))) as kinds:
-            for _ in itertools.islice(kinds, self._steps // 2 if kind else None):
+            for _ in itertools.islice(kinds, self._steps // 2 if kind == 1 else None):
                 pass
 
 
@@ -147,12 +162,40 @@ def watch(clients: Clients, server: Server, folder: Path, minutes: float) -> Ite
         yield Seen(passed, left(clients.runs, server, folder), len(clients.errors))
 
 
+@contextmanager
+def page_before(chromium: Path | None, url: str) -> Iterator[Callable[[], list[str]]]:
+    """Opens the first page; yields what uses it afterwards and says what is wrong then. Nothing without a browser."""
+    if chromium is None:
+        yield list
+        return
+    with opened(chromium, url) as page:
+        ready(page, "/")
+        refused: list[str] = []
+        page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+
+        def use() -> list[str]:
+            rests = "d.state === 'finished' && d.job !== before.job && d.frames > 0"
+            page.evaluate(ANSWER, [GENERATE, rests])
+            ready(page, "/noising")
+            page.reload()
+            broken = page.evaluate(
+                "[...document.images].filter(one => one.currentSrc && one.complete && !one.naturalWidth).length"
+            )
+            return [
+                *(f"The page opened before was refused {address}." for address in refused),
+                *([f"The page has {broken} broken pictures."] if broken else []),
+            ]
+
+        yield use
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60, help="how long (default: 60)")
     parser.add_argument("--clients", type=int, default=6, help=f"at once, at most {MOST_CLIENTS} (default: 6)")
     parser.add_argument("--steps", type=int, default=10, help="T of each run, of two digits (default: 10)")
     parser.add_argument("--most-growth", type=float, default=5, metavar="PERCENT", help="of memory (default: 5)")
+    parser.add_argument("--chromium", type=Path, help="the executable of a browser that has a page open meanwhile")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
     if options.minutes <= 0 or options.steps < 2 or not 1 <= options.clients <= MOST_CLIENTS:
@@ -164,18 +207,20 @@ def main() -> None:
     seen: list[Seen] = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        served({"TMPDIR": folder, "DDPM_RATE": "0"}) as server,
-        Clients(server, options.clients, options.steps) as clients,
+        served({"TMPDIR": folder, "DDPM_RATE": "0", "DDPM_FILE_SECONDS": str(FILE_SECONDS)}) as server,
+        page_before(options.chromium, server.url) as use_page,
     ):
-        for one in watch(clients, server, Path(folder), options.minutes):
-            seen.append(one)
-            print(ROW.format(one.minutes, *one.left, one.errors), flush=True)
+        with Clients(server, options.clients, options.steps) as clients:
+            for one in watch(clients, server, Path(folder), options.minutes):
+                seen.append(one)
+                print(ROW.format(one.minutes, *one.left, one.errors), flush=True)
+        wrong_page = use_page()
     if options.json:
         rows = [{"minutes": one.minutes, **one.left._asdict(), "errors": one.errors} for one in seen]
         options.json.write_text(json.dumps(rows, indent=1), "utf-8")
     for error in clients.errors[:10]:
         print(error)
-    if problems := verdict(seen, options.most_growth / 100):
+    if problems := verdict(seen, options.most_growth / 100) + wrong_page:
         raise SystemExit(" ".join(problems))
     print("Memory is flat, the temporary folder is bounded, and no client met an error.")
 
