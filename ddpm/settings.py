@@ -149,7 +149,7 @@ class Settings:
             values[name] = read(setting, text)
             if problem := setting.problem(values[name]):
                 nearest = setting.nearest(text)
-                values[name] = defaults[name] if nearest is None else nearest
+                values[name] = setting.nearest(str(defaults[name])) if nearest is None else nearest
                 shown, used = text[:40] or "nothing", str(values[name])[:40]
                 corrections.append(f"{name} = {shown}: it {problem}, so {used} is used.")
         return cls(**values), corrections

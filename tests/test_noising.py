@@ -110,6 +110,15 @@ def test_a_link_without_a_step_stands_at_the_usual_share_of_its_steps(steps, t):
     assert Noising.from_query({"steps": str(steps)}) == (Noising(steps=steps, t=t), [])
 
 
+def test_a_step_that_is_no_number_becomes_one_that_there_is():
+    noising, notes = Noising.from_query({"steps": "0", "t": "abc"})
+    assert (noising.steps, noising.t) == (1, 1)
+    assert notes == [
+        "t = abc: it must be a whole number from 1 to 1, so 1 is used.",
+        "steps = 0: it must be a whole number from 1 to 1000, so 1 is used.",
+    ]
+
+
 def test_an_uploaded_picture_stays_out_of_the_link_and_the_page_says_so():
     mine = Noising(picture=UPLOADED, upload=PHOTO)
     assert PHOTO not in urlencode(mine.query())
