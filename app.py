@@ -39,7 +39,7 @@ os.environ |= {"DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 # Whom to believe about visitors' addresses is said by DDPM_TRUSTED_PROXY_HEADER; the server by itself believes loopback.
 os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
 
-from ddpm.ui import place
+from ddpm.page import place
 
 try:
     WHERE = place.Where.from_environment(os.environ)
@@ -56,27 +56,35 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from ddpm import machine
-from ddpm.backend import fastest_batch
-from ddpm.curves import Curves
-from ddpm.engine import MOST_IN_ALL, MOST_JOBS, Engine
-from ddpm.learning import Learning
-from ddpm.likelihood import Likelihood
-from ddpm.line import Line
-from ddpm.live import AT_ONCE, TRAINING, Training, Visits
-from ddpm.models import Models, load_models, serve
+from ddpm.lessons.learning import page as learning
+from ddpm.lessons.learning.run import Learning
+from ddpm.lessons.likelihood import page as likelihood
+from ddpm.lessons.likelihood.run import Likelihood
+from ddpm.lessons.line import page as line
+from ddpm.lessons.line.run import Line
+from ddpm.lessons.models import Models, load_models, serve
+from ddpm.lessons.noising import page as noising
+from ddpm.lessons.noising.run import Noising
+from ddpm.lessons.pictures import page as pictures
+from ddpm.lessons.plane import page as plane
+from ddpm.lessons.plane.run import Plane
+from ddpm.lessons.schedules import page as curves
+from ddpm.lessons.schedules.run import Curves
+from ddpm.lessons.train import page as train
+from ddpm.lessons.train.run import AT_ONCE, TRAINING, Training, Visits
 from ddpm.networks import UNet
-from ddpm.noising import Noising
-from ddpm.plane import Plane
+from ddpm.page import guard, sessions, uploads
+from ddpm.page.blocks import Blocks
+from ddpm.page.components.lecture import PAGE_CSS, lecture
+from ddpm.page.hosts import Hosts
+from ddpm.page.missing import answer_where_nothing_is
+from ddpm.page.routes import routes
+from ddpm.page.still import Still
 from ddpm.process import Network
-from ddpm.remote import replicated
+from ddpm.serving.backend import fastest_batch
+from ddpm.serving.engine import MOST_IN_ALL, MOST_JOBS, Engine
+from ddpm.serving.remote import replicated
 from ddpm.settings import Scheduled, Settings
-from ddpm.ui import curves, guard, learning, likelihood, line, noising, pictures, plane, sessions, train, uploads
-from ddpm.ui.blocks import Blocks
-from ddpm.ui.components.lecture import PAGE_CSS, lecture
-from ddpm.ui.hosts import Hosts
-from ddpm.ui.missing import answer_where_nothing_is
-from ddpm.ui.routes import routes
-from ddpm.ui.still import Still
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 

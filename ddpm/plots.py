@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from ddpm.data import Projection
-from ddpm.report import Point
+from ddpm.evaluation.report import Point
 
 CLASS_COLOURS = (
     "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE",

@@ -67,7 +67,17 @@ def messages(url: str, settings: Mapping[str, object]) -> Iterator[str]:
 
     Who closes the iterator leaves in mid-run. Raises OSError for an error of the server, or a run that failed on it.
     """
-    endpoint = f"{url}/gradio_api/call/v2/denoise_mnist"
+    with closing(streamed(url, "denoise_mnist", settings)) as found:
+        for message in found:
+            header = json.loads(message.partition("|")[0])
+            if header.get("problem"):
+                raise OSError(f"A run failed: {header['problem']}")
+            yield header["kind"]
+
+
+def streamed(url: str, asks: str, settings: Mapping[str, object]) -> Iterator[str]:
+    """Each message of the endpoint ``asks`` of the app at ``url``, as it comes: "header|payload"."""
+    endpoint = f"{url}/gradio_api/call/v2/{asks}"
     body = json.dumps(settings).encode()
     request = urllib.request.Request(endpoint, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
@@ -78,11 +88,7 @@ def messages(url: str, settings: Mapping[str, object]) -> Iterator[str]:
             if name == "event":
                 kind = value
             elif name == "data" and kind == "generating":
-                for message in json.loads(value)[0].split("\n"):
-                    header = json.loads(message.partition("|")[0])
-                    if header.get("problem"):
-                        raise OSError(f"A run failed: {header['problem']}")
-                    yield header["kind"]
+                yield from json.loads(value)[0].split("\n")
             elif name == "data" and kind == "error":
                 raise OSError(f"The server has an error: {value}")
 

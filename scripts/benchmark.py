@@ -31,15 +31,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from train import TASKS
 
-from ddpm.backend import OnnxNetwork, TorchNetwork, export, fast
 from ddpm.checkpoint import load_network, write_beside
 from ddpm.data import TOYS
 from ddpm.denoiser import denoiser, unlabelled
+from ddpm.lessons.plane.run import NETWORKS, Plane, frames
 from ddpm.networks import UNet, UNetConfig
-from ddpm.plane import NETWORKS, Plane, frames
 from ddpm.process import Denoise
 from ddpm.sampling import sample
 from ddpm.schedule import Cosine, grid
+from ddpm.serving.backend import OnnxNetwork, TorchNetwork, export, fast
 
 CONFIGS = {name: TASKS[name].config for name in ("mnist", "cifar10")}
 STEPS = 4

@@ -21,15 +21,13 @@ from _arguments import positive
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ddpm import evaluate, plots
+from ddpm import plots
 from ddpm.checkpoint import CheckpointError, load_network, save_network, write_beside
-from ddpm.classifier import RECIPES, classified, train_classifier
 from ddpm.data import IMAGES, TOYS, Images, both_parts
-from ddpm.evaluate import ImageMeasures, Judge, PointMeasures, Setting
-from ddpm.files import read_json
-from ddpm.likelihood import bounds, carried_out, of_images
-from ddpm.networks import Classifier
-from ddpm.report import (
+from ddpm.evaluation import judges as evaluate
+from ddpm.evaluation.classifier import RECIPES, classified, train_classifier
+from ddpm.evaluation.judges import ImageMeasures, Judge, PointMeasures, Setting
+from ddpm.evaluation.report import (
     digest,
     fill_likelihood,
     fill_readme,
@@ -40,6 +38,9 @@ from ddpm.report import (
     read_rows,
     write_report,
 )
+from ddpm.files import read_json
+from ddpm.lessons.likelihood.run import bounds, carried_out, of_images
+from ddpm.networks import Classifier
 from ddpm.schedule import SCHEDULES, grid
 
 
@@ -195,7 +196,7 @@ BOUNDS = "likelihood.json"
 
 
 ROUNDS, EACH = 50, 4
-"""Of an estimate of the bound, as ddpm.likelihood.bounds takes them."""
+"""Of an estimate of the bound, as ddpm.lessons.likelihood.run.bounds takes them."""
 
 
 def bound_likelihood(options: argparse.Namespace) -> None:

@@ -16,9 +16,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
 
 from ddpm.checkpoint import CheckpointError, Loaded, load_network
+from ddpm.evaluation.report import field_table, image_table, read_rows, toy_table
 from ddpm.files import read_json
 from ddpm.hub import HubError, Repository
-from ddpm.report import field_table, image_table, read_rows, toy_table
 
 ROOT = Path(__file__).resolve().parents[1]
 

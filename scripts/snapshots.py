@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from ddpm.checkpoint import CheckpointError, save_network, write_beside
 from ddpm.data import both_parts, to_unit
 from ddpm.files import read_json
-from ddpm.learning import KEPT
+from ddpm.lessons.learning.run import KEPT
 from ddpm.networks import NETWORKS, ConvolutionsConfig, UNetConfig
-from ddpm.training import Draw, Recipe, Trainer, image_draw, simple_losses
+from ddpm.training.loop import Draw, Recipe, Trainer, image_draw, simple_losses
 
 PROBE = 2000
 """Pictures, seen in training and held out, on which the losses are measured."""

@@ -21,7 +21,6 @@ from _arguments import keep_state, positive
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ddpm import parallel
 from ddpm.checkpoint import CheckpointError, load_network, save_network
 from ddpm.data import TOYS, both_parts, to_uint8, to_unit
 from ddpm.denoiser import denoiser
@@ -30,7 +29,8 @@ from ddpm.plots import tile
 from ddpm.process import seeded
 from ddpm.sampling import dpm_solver, follow, generators, normal
 from ddpm.schedule import Cosine, grid
-from ddpm.training import Draw, Progress, Recipe, Trainer, image_draw, mean_loss, simple_loss, toy_draw
+from ddpm.training import parallel
+from ddpm.training.loop import Draw, Progress, Recipe, Trainer, image_draw, mean_loss, simple_loss, toy_draw
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

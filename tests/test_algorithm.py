@@ -13,10 +13,10 @@ import torch
 from pages import finish, open_page, query, scrub, state, wait
 from torch.testing import assert_close
 
-from ddpm.algorithm import SECOND_ORDER, added, lines
 from ddpm.checkpoint import load_network
+from ddpm.lessons.pictures.algorithm import SECOND_ORDER, added, lines
+from ddpm.lessons.pictures.run import Run, perform
 from ddpm.process import noise_from_x0, posterior
-from ddpm.run import Run, perform
 from ddpm.sampling import SAMPLERS, follow, generators, normal
 from ddpm.schedule import alpha_bar, betas, grid
 

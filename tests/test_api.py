@@ -21,19 +21,19 @@ from gradio_client import Client
 from PIL import Image
 
 from ddpm.checkpoint import load_network
-from ddpm.curves import NAMES, QUANTITIES, Curves, compare
 from ddpm.data import to_uint8
-from ddpm.learning import LABELS, SNAPSHOTS, draw
-from ddpm.likelihood import Likelihood, carried_out, estimates
-from ddpm.line import EDGE
-from ddpm.live import Training, from_file
-from ddpm.noising import Noising, moment
+from ddpm.lessons.learning.run import LABELS, SNAPSHOTS, draw
+from ddpm.lessons.likelihood.run import Likelihood, carried_out, estimates
+from ddpm.lessons.line.run import EDGE
+from ddpm.lessons.noising.run import Noising, moment
+from ddpm.lessons.noising.screen import errors, row
+from ddpm.lessons.pictures.run import Run, perform
+from ddpm.lessons.plane.run import Plane
+from ddpm.lessons.schedules.run import NAMES, QUANTITIES, Curves, compare
+from ddpm.lessons.train.run import Training, from_file
+from ddpm.page.blocks import UNDONE, Blocks
 from ddpm.picture import UPLOAD, encode
-from ddpm.plane import Plane
 from ddpm.plots import tile
-from ddpm.run import Run, perform
-from ddpm.ui.blocks import UNDONE, Blocks
-from ddpm.ui.components.noising import errors, row
 
 ROOT = Path(__file__).parents[1]
 STREAMS = {

@@ -22,12 +22,12 @@ from torch import nn
 
 from ddpm.checkpoint import load_network, load_projection
 from ddpm.data import to_uint8
-from ddpm.engine import Engine
+from ddpm.lessons.pictures import page as pictures
+from ddpm.lessons.pictures.run import Run, perform
+from ddpm.page.experiments import pictures as experiments_of
+from ddpm.page.still import Still
 from ddpm.plots import columns
-from ddpm.run import Run, perform
-from ddpm.ui import pictures
-from ddpm.ui.experiments import pictures as experiments_of
-from ddpm.ui.still import Still
+from ddpm.serving.engine import Engine
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 QUICK = "/?count=2&steps=5&seed=3"

@@ -10,13 +10,22 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm import backend
-from ddpm.backend import SIZES, BackendError, OnnxNetwork, TorchNetwork, export, fast, fastest_batch, smallest_near_best
 from ddpm.checkpoint import load_network
 from ddpm.data import to_uint8
+from ddpm.lessons.pictures.run import Run, perform
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
 from ddpm.process import seeded
-from ddpm.run import Run, perform
+from ddpm.serving import backend
+from ddpm.serving.backend import (
+    SIZES,
+    BackendError,
+    OnnxNetwork,
+    TorchNetwork,
+    export,
+    fast,
+    fastest_batch,
+    smallest_near_best,
+)
 
 MNIST = Path(__file__).parents[1] / "checkpoints" / "mnist.safetensors"
 CIFAR10 = UNetConfig((3, 32, 32), 10, channels=(32, 64, 128, 192), blocks=(1, 1, 2, 1), attention=2)

@@ -10,9 +10,17 @@ import torch
 from torch.nn import functional as F
 
 from ddpm.checkpoint import load_network, save_network
-from ddpm.classifier import RECIPES, Batch, ClassifierRecipe, classified, mirrored_and_shifted, moved, train_classifier
 from ddpm.data import Images
-from ddpm.evaluate import agreement
+from ddpm.evaluation.classifier import (
+    RECIPES,
+    Batch,
+    ClassifierRecipe,
+    classified,
+    mirrored_and_shifted,
+    moved,
+    train_classifier,
+)
+from ddpm.evaluation.judges import agreement
 from ddpm.networks import Classifier, ClassifierConfig
 from ddpm.process import seeded
 

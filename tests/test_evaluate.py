@@ -15,13 +15,13 @@ from test_classifier import tiny_images
 from test_data import write_idx
 from torch import Tensor, nn
 
-from ddpm import evaluate
 from ddpm.checkpoint import save_network
 from ddpm.data import TOYS, Images, to_unit
-from ddpm.evaluate import Setting
+from ddpm.evaluation import judges as evaluate
+from ddpm.evaluation.judges import Setting
+from ddpm.evaluation.report import BEGIN, END
 from ddpm.networks import MLP, Classifier, ClassifierConfig, MLPConfig, UNet, UNetConfig
 from ddpm.process import Prediction, seeded
-from ddpm.report import BEGIN, END
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

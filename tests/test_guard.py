@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from ddpm.ui import guard
-from ddpm.ui.guard import (
+from ddpm.page import guard
+from ddpm.page.guard import (
     APART,
     CLOSED,
     DESCRIPTION_COST,

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddpm.ui import still
+from ddpm.page import still
 from scripts._served import ROOT, digits, messages, served
 
 REQUESTS = 1000
@@ -285,7 +285,7 @@ def test_the_server_tells_nobody_that_it_was_started(app, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["app.py", "README.md", "checkpoints/mnist.safetensors", "ddpm/ui/guard.py"])
+@pytest.mark.parametrize("name", ["app.py", "README.md", "checkpoints/mnist.safetensors", "ddpm/page/guard.py"])
 def test_the_working_directory_is_not_served(app, name):
     for path in (f"/gradio_api/file={name}", f"/gradio_api/file={ROOT / name}", f"/static/../{name}", f"/{name}"):
         assert httpx.get(app.url + path, timeout=60).status_code in (403, 404)

@@ -14,9 +14,9 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from ddpm.ui import guard
-from ddpm.ui.guard import Guard, Limits, is_trusted
-from ddpm.ui.hosts import Hosts
+from ddpm.page import guard
+from ddpm.page.guard import Guard, Limits, is_trusted
+from ddpm.page.hosts import Hosts
 
 OWN = Hosts(frozenset({"diffusion.example.org", "*.school.example"}))
 

@@ -11,8 +11,7 @@ from pages import query, wait
 from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
-from ddpm.engine import Forward
-from ddpm.learning import (
+from ddpm.lessons.learning.run import (
     LABELS,
     RATE,
     SAMPLING_STEPS,
@@ -30,7 +29,8 @@ from ddpm.networks import Convolutions, ConvolutionsConfig
 from ddpm.picture import held_out
 from ddpm.process import add_noise, like
 from ddpm.schedule import Linear, grid, sigma
-from ddpm.training import simple_loss
+from ddpm.serving.engine import Forward
+from ddpm.training.loop import simple_loss
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "snapshots"
 

@@ -9,8 +9,8 @@ from conftest import PATIENCE
 from pages import finish, open_page, query, scrub, state, wait
 
 from app import LESSONS
-from ddpm.run import Run
-from ddpm.ui.experiments import PLANE
+from ddpm.lessons.pictures.run import Run
+from ddpm.page.experiments import PLANE
 
 COURSE = Path(__file__).parents[1] / "docs" / "lecture.json"
 QUICK = {"title": "Short", "experiments": [

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from ddpm.data import TOYS
 from ddpm.exact import gaussian_mixture, gaussian_mixture_log_density, log_mass_between
-from ddpm.likelihood import (
+from ddpm.lessons.likelihood.run import (
     Likelihood,
     Population,
     bounds,

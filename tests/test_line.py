@@ -17,9 +17,9 @@ from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
 from ddpm.denoiser import unlabelled
-from ddpm.engine import Place
 from ddpm.exact import gaussian_mixture
-from ddpm.line import (
+from ddpm.lessons.line import screen as player
+from ddpm.lessons.line.run import (
     AXIS,
     BINS,
     EDGE,
@@ -36,11 +36,11 @@ from ddpm.line import (
     table,
     true_modes,
 )
+from ddpm.lessons.pictures.run import shown
+from ddpm.page.components import shared
 from ddpm.process import noise_from_x0, score_from_x0, seeded
-from ddpm.run import shown
 from ddpm.schedule import betas, grid
-from ddpm.ui.components import line as player
-from ddpm.ui.components import shared
+from ddpm.serving.engine import Place
 from scripts._served import at_work
 
 MOVED = Line(mean1=-1.5, mean2=3.0, weight1=3, weight2=1, std=0.4, denoiser="exact", schedule="cosine", steps=100)

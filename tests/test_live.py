@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from ddpm.checkpoint import CheckpointError, load_tensors, save_network, save_tensors
-from ddpm.live import (
+from ddpm.lessons.plane.run import DRAWN, FIELD, Plane, encode_points
+from ddpm.lessons.train.run import (
     LARGEST_FILE,
     LEVELS,
     SETTINGS,
@@ -28,7 +29,6 @@ from ddpm.live import (
     to_file,
 )
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
-from ddpm.plane import DRAWN, FIELD, Plane, encode_points
 
 TRIANGLE = encode_points(torch.tensor([[-0.8, -0.8], [0.8, -0.8], [0.0, 0.8]]))
 SHORT = Training(batches=100, shown_steps=2)

@@ -9,7 +9,7 @@ import pytest
 from conftest import until
 from pages import open_page, state, wait
 
-from ddpm.engine import MOST_OF_ADDRESS
+from ddpm.serving.engine import MOST_OF_ADDRESS
 from scripts._served import ROOT, at_work, digits, messages
 
 sys.path.append(str(ROOT / "scripts"))

@@ -12,9 +12,9 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from ddpm import movie as module
-from ddpm.movie import LAST, MovieError, movie
-from ddpm.ui.routes import MOST_LINK, routes
+from ddpm.page import movie as module
+from ddpm.page.movie import LAST, MovieError, movie
+from ddpm.page.routes import MOST_LINK, routes
 
 random = np.random.default_rng(0)
 

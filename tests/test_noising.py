@@ -20,8 +20,8 @@ from playwright.sync_api import expect
 from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
-from ddpm.engine import Forward
-from ddpm.noising import (
+from ddpm.lessons.noising.page import PRESETS, take
+from ddpm.lessons.noising.run import (
     BINS,
     DRAWN,
     EDGE,
@@ -35,12 +35,12 @@ from ddpm.noising import (
     noised,
     strip,
 )
+from ddpm.lessons.noising.screen import pack, start
+from ddpm.lessons.pictures.run import strip_steps
 from ddpm.picture import DRAWING, UPLOAD, encode
 from ddpm.process import seeded
-from ddpm.run import strip_steps
+from ddpm.serving.engine import Forward
 from ddpm.settings import SCHEDULE
-from ddpm.ui.components.noising import pack, start
-from ddpm.ui.noising import PRESETS, take
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 SKETCH = encode(torch.randint(256, DRAWING, generator=seeded(1)).to(torch.uint8), 4)

@@ -10,9 +10,9 @@ from test_training import PICTURES, RECIPE, pictures, train
 from torch import Tensor
 from torch.testing import assert_close
 
-from ddpm import parallel
 from ddpm.networks import UNet
-from ddpm.training import Trainer
+from ddpm.training import parallel
+from ddpm.training.loop import Trainer
 
 RECIPES = {"adamw": RECIPE, "muon": replace(RECIPE, matrix_lr=1e-2), "clipped": replace(RECIPE, clip_norm=1e-2)}
 

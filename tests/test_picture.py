@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm.lessons.pictures.run import MODELS
 from ddpm.picture import (
     DRAWING,
     EACH,
@@ -27,7 +28,6 @@ from ddpm.picture import (
     from_file,
 )
 from ddpm.process import seeded
-from ddpm.run import MODELS
 
 
 def file(tmp_path, image, name="a.png", **options):

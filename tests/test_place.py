@@ -12,7 +12,7 @@ from conftest import ROOT, free_port, served
 from test_deploy import as_ordinary_user
 
 from app import LESSONS
-from ddpm.ui.place import Where, root_path
+from ddpm.page.place import Where, root_path
 
 READ = Where.from_environment
 

@@ -9,7 +9,8 @@ import torch
 from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
-from ddpm.plane import (
+from ddpm.lessons.pictures.run import shown
+from ddpm.lessons.plane.run import (
     AXIS,
     DRAWN,
     FIELD,
@@ -26,7 +27,6 @@ from ddpm.plane import (
     sketch,
 )
 from ddpm.process import seeded
-from ddpm.run import shown
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import Number
 

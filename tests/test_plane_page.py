@@ -15,12 +15,12 @@ from pages import INK, TRACES, finish, open_page, query, scrub, state, wait
 from test_plane import TRIANGLE
 
 from ddpm.checkpoint import load_network
-from ddpm.engine import Place
-from ddpm.plane import AXIS, DRAWN, FIELD, FIELD_AXIS, Plane, decode_points, frames, sketch
+from ddpm.lessons.plane import screen as player
+from ddpm.lessons.plane.run import AXIS, DRAWN, FIELD, FIELD_AXIS, Plane, decode_points, frames, sketch
+from ddpm.page.components import shared
+from ddpm.page.experiments import PLANE as EXPERIMENTS
 from ddpm.process import noise_from_x0, posterior, score_from_x0
-from ddpm.ui.components import plane as player
-from ddpm.ui.components import shared
-from ddpm.ui.experiments import PLANE as EXPERIMENTS
+from ddpm.serving.engine import Place
 
 QUICK = "/plane?count=200&steps=12&seed=3"
 SCRIPT = "".join(

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm.algorithm import Lines, lines
 from ddpm.data import Projection
-from ddpm.engine import Frame, Place
+from ddpm.lessons.pictures import screen as player
+from ddpm.lessons.pictures.algorithm import Lines, lines
+from ddpm.lessons.pictures.page import within_share
+from ddpm.lessons.pictures.run import Run, shown
+from ddpm.page.components import shared
 from ddpm.process import noise_from_x0
-from ddpm.run import Run, shown
 from ddpm.schedule import alpha_bar
-from ddpm.ui.components import player, shared
-from ddpm.ui.pictures import within_share
+from ddpm.serving.engine import Frame, Place
 
 SHAPE = (1, 3, 2)
 random = np.random.default_rng(0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ddpm.data import Projection
+from ddpm.evaluation.report import Point
 from ddpm.plots import CLASS_COLOURS, columns, frontier, projection, tile
-from ddpm.report import Point
 
 GAP = 128
 """The grey between pictures."""

@@ -13,20 +13,22 @@ from pages import finish, open_page, wait
 from PIL import Image
 from torch.testing import assert_close
 
-from ddpm import likelihood, line, plane
 from ddpm.checkpoint import load_network
-from ddpm.curves import NAMES, Curves, compare
-from ddpm.engine import Forward
-from ddpm.learning import SNAPSHOTS, Learning, load_snapshots, samplers, samples, step
-from ddpm.likelihood import Likelihood, carried_out, estimates
-from ddpm.live import Apprentice, Training, to_file
-from ddpm.noising import DRAWN, UPLOADED, WAYS, Noising, look
+from ddpm.lessons.learning.run import SNAPSHOTS, Learning, load_snapshots, samplers, samples, step
+from ddpm.lessons.likelihood import run as likelihood
+from ddpm.lessons.likelihood.run import Likelihood, carried_out, estimates
+from ddpm.lessons.line import run as line
+from ddpm.lessons.noising.run import DRAWN, UPLOADED, WAYS, Noising, look
+from ddpm.lessons.pictures.run import Run, perform
+from ddpm.lessons.plane import run as plane
+from ddpm.lessons.plane.run import Plane, decode_points, encode_points
+from ddpm.lessons.program import PROGRAMS, call, program
+from ddpm.lessons.schedules.run import NAMES, Curves, compare
+from ddpm.lessons.train.run import Apprentice, Training, to_file
 from ddpm.picture import encode, from_file
-from ddpm.plane import Plane, decode_points, encode_points
 from ddpm.process import seeded
-from ddpm.program import PROGRAMS, call, program
-from ddpm.run import Run, perform
 from ddpm.sampling import SAMPLERS
+from ddpm.serving.engine import Forward
 from ddpm.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -304,7 +306,7 @@ def test_a_drawing_whose_text_holds_a_name_of_the_library_imports_nothing_for_it
     points = encode_points(decode_points("-rate-AA"))
     assert points == "-rate-AA"
     text = program(Plane(data="drawn", points=points, direction="jump"))
-    assert points in text and "ddpm.training" not in text
+    assert points in text and "ddpm.training.loop" not in text
 
 
 # --- the page -------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import pytest
 
-from ddpm.evaluate import Setting
-from ddpm.report import (
+from ddpm.evaluation.judges import Setting
+from ddpm.evaluation.report import (
     BEGIN,
     END,
     LIKELIHOOD_BEGIN,

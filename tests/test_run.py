@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from ddpm.lessons.pictures.run import MODELS, Run, perform, settings, shown
 from ddpm.networks import UNet, UNetConfig
-from ddpm.run import MODELS, Run, perform, settings, shown
 from ddpm.sampling import SAMPLERS
 from ddpm.schedule import SCHEDULES, Table, grid
 from ddpm.settings import (

@@ -10,7 +10,7 @@ import pytest
 from pages import finish, open_page, query, scrub, state, wait
 from PIL import Image
 
-from ddpm.run import Run
+from ddpm.lessons.pictures.run import Run
 
 RUN = "/?label=7&count=3&steps=5&seed=3"
 PIXELS = """name => { const c = document.querySelector(`canvas.${name}`);

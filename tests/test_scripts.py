@@ -30,12 +30,12 @@ from test_training import PICTURES, RECIPE, pictures, unet_trainer
 import ddpm
 from ddpm.checkpoint import load_network, load_projection, load_tensors, save_network
 from ddpm.data import Images, principal_plane, to_uint8
-from ddpm.models import load_models
+from ddpm.lessons.models import load_models
+from ddpm.lessons.pictures.run import FIRST, Run, perform
 from ddpm.networks import UNet, UNetConfig
 from ddpm.plots import tile
 from ddpm.process import seeded
-from ddpm.run import FIRST, Run, perform
-from ddpm.training import Trainer
+from ddpm.training.loop import Trainer
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 PATIENCE = 60
@@ -499,7 +499,7 @@ def test_the_benchmark_compares_the_backends_with_plain_pytorch(call, tmp_path):
 
 
 def test_the_benchmark_measures_the_plane(call, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddpm.plane.NETWORKS", ("moons",))
+    monkeypatch.setattr("ddpm.lessons.plane.run.NETWORKS", ("moons",))
     file = tmp_path / "costs.json"
     outcome = call("benchmark.py", "--plane", "--turns", 1, "--json", file)
     [cost] = json.loads(file.read_text())["costs"]
@@ -606,7 +606,7 @@ def test_a_space_gets_what_the_app_needs_and_nothing_else(call, account, tmp_pat
     linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", account.files["README.md"].decode())
     assert len(linked) > 5 and set(linked) <= account.files.keys()
     assert "ddpm/gone.py" not in account.files and not [path for path in account.files if "classifier.s" in path]
-    for path in ("app.py", "ddpm/ui/components/player.js", "checkpoints/mnist.safetensors"):
+    for path in ("app.py", "ddpm/lessons/pictures/screen.js", "checkpoints/mnist.safetensors"):
         assert account.files[path] == (SCRIPTS.parent / path).read_bytes()
     for path, content in account.files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

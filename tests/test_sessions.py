@@ -11,7 +11,7 @@ from conftest import free_port, until
 from gradio import queueing, state_holder
 from gradio_client import Client
 
-from ddpm.ui import sessions
+from ddpm.page import sessions
 
 PATIENCE = 20
 """Seconds until a test that waits in vain fails."""

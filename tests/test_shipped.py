@@ -10,12 +10,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm.checkpoint import load_network, load_projection
-from ddpm.classifier import classified
 from ddpm.data import MIXTURE_STD, TOYS
 from ddpm.denoiser import denoiser
-from ddpm.evaluate import Setting, agreement, field_error, generate, sliced_wasserstein
+from ddpm.evaluation.classifier import classified
+from ddpm.evaluation.judges import Setting, agreement, field_error, generate, sliced_wasserstein
+from ddpm.evaluation.report import digest
 from ddpm.process import seeded
-from ddpm.report import digest
 from ddpm.sampling import sample
 from ddpm.schedule import Cosine, Polynomial, grid
 

@@ -24,8 +24,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ddpm.ui import guard, routes, uploads
-from ddpm.ui.guard import UPLOAD, Guard, Limits
+from ddpm.page import guard, routes, uploads
+from ddpm.page.guard import UPLOAD, Guard, Limits
 
 ATTACKER, VISITOR = "127.0.0.2", "127.0.0.1"
 

@@ -15,8 +15,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from app import LESSONS
-from ddpm.ui import still
-from ddpm.ui.still import FOREVER, MOST_PAGES, NEVER, PLOTLY, PLOTLY_3D, Still, address
+from ddpm.page import still
+from ddpm.page.still import FOREVER, MOST_PAGES, NEVER, PLOTLY, PLOTLY_3D, Still, address
 
 TEXT = "the same for everybody " * 100
 

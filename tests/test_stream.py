@@ -1,4 +1,4 @@
-"""What a run's visitor is told, and when: ddpm.ui.lesson.stream."""
+"""What a run's visitor is told, and when: ddpm.page.builder.stream."""
 
 import asyncio
 import json
@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from ddpm import engine as engines
-from ddpm.engine import ENOUGH, MOST_UNREAD, Engine
-from ddpm.ui import client as clients
-from ddpm.ui import lesson
-from ddpm.ui.client import Client
+from ddpm.page import builder as lesson
+from ddpm.page import client as clients
+from ddpm.page.client import Client
+from ddpm.serving import engine as engines
+from ddpm.serving.engine import ENOUGH, MOST_UNREAD, Engine
 
 PATIENCE = 20
 """Seconds until a test that waits in vain fails."""

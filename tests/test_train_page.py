@@ -8,9 +8,9 @@ import pytest
 from conftest import PATIENCE
 from pages import query, state, wait
 
-from ddpm.live import LARGEST_FILE
-from ddpm.plane import Plane, encode_points, sketch
-from ddpm.ui.experiments import TRAINING as EXPERIMENTS
+from ddpm.lessons.plane.run import Plane, encode_points, sketch
+from ddpm.lessons.train.run import LARGEST_FILE
+from ddpm.page.experiments import TRAINING as EXPERIMENTS
 
 QUICK = "/train?data=circles&batches=100&shown_steps=2"
 LONG = "/train?data=circles&batches=5000&shown_steps=2"

@@ -12,9 +12,9 @@ from gradio import route_utils
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
-from ddpm.ui import uploads
-from ddpm.ui.shares import Full, Places
-from ddpm.ui.uploads import MOST_STORED_BYTES, MOST_STORED_FILES, UPLOAD_SECONDS, Shelf, Stored, sweep
+from ddpm.page import uploads
+from ddpm.page.shares import Full, Places
+from ddpm.page.uploads import MOST_STORED_BYTES, MOST_STORED_FILES, UPLOAD_SECONDS, Shelf, Stored, sweep
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Evaluation: judges of samples, their reports."""

@@ -1,0 +1,204 @@
+"""The learning lesson as one frozen value: a step of Algorithm 1 in numbers, by networks kept while they were trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddpm.checkpoint import load_network
+from ddpm.data import to_unit
+from ddpm.denoiser import Guided, denoiser
+from ddpm.files import read_json
+from ddpm.picture import held_out
+from ddpm.process import Network, add_noise, noise_from_x0, seeded
+from ddpm.sampling import SAMPLERS, generators, normal
+from ddpm.schedule import Linear, grid
+from ddpm.serving.backend import TorchNetwork
+from ddpm.serving.engine import Forward, Work
+from ddpm.settings import SEED, Choice, Setting, Settings
+
+KEPT = (0, 100, 500, 2500, 10_000)
+"""After how many steps the networks are kept, beside the end."""
+
+SNAPSHOTS = (*map(str, KEPT), "end")
+
+PICTURES = 8
+"""Of a step's batch on the page."""
+
+STEPS = 1000
+"""T of Algorithm 1, with the linear schedule."""
+
+RATE = 0.02
+"""Of the gradient step on the page."""
+
+LABELS = (0, 2, 3, 5, 7, 8)
+"""The digits that the samples are asked to be."""
+
+SAMPLING_STEPS = 30
+
+SETTINGS: dict[str, Setting] = {
+    "snapshot": Choice(SNAPSHOTS),
+    "seed": SEED,
+    "noise": SEED,
+}
+"""What each setting of the lesson may be."""
+
+
+@dataclass(frozen=True)
+class Learning(Settings):
+    """Every setting of the lesson: the same value gives the same step and the same samples.
+
+    ``snapshot`` is after how many steps of training, ``seed`` the step's draw, ``noise`` the seed of the samples.
+    Raises ValueError, in one sentence, for a setting that is not allowed.
+    """
+
+    snapshot: str = "500"
+    seed: int = 2
+    noise: int = 0
+
+    @classmethod
+    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
+        return SETTINGS
+
+
+# --- the networks as they were ----------------------------------------------------------------------------------------
+
+
+class Snapshots(NamedTuple):
+    """A network as it was after each of SNAPSHOTS, and its losses on the way, as scripts/snapshots.py writes them."""
+
+    networks: tuple[nn.Module, ...]
+    steps: tuple[int, ...]
+    curves: dict[str, list]
+
+
+def load_snapshots(folder: Path, name: str) -> Snapshots:
+    """The snapshots of the network ``name``. Raises FileNotFoundError if one is missing, CheckpointError or ValueError if it is broken."""
+    paths = sorted(folder.glob(f"{name}-*.safetensors"))
+    if len(paths) != len(SNAPSHOTS):
+        raise FileNotFoundError(f"{folder} holds {len(paths)} snapshots of {name}; the lesson needs {len(SNAPSHOTS)}.")
+    loaded = [load_network(path) for path in paths]
+    curves = read_json(folder / f"{name}.json")
+    return Snapshots(tuple(network for network, _ in loaded), tuple(about["steps"] for _, about in loaded), curves)
+
+
+# --- one step of Algorithm 1 ------------------------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """What a step draws: x0 (B, *D), its label (B,), t (B,) with λ (B,), the noise (B, *D), and x_t (B, *D) made of them."""
+
+    x0: Tensor
+    label: Tensor
+    t: Tensor
+    log_snr: Tensor
+    noise: Tensor
+    x: Tensor
+
+
+def draw(seed: int, count: int = PICTURES) -> Batch:
+    """Lines 2 to 4 of Algorithm 1 (Ho et al. 2020) on ``count`` test pictures of MNIST."""
+    generator, pictures = seeded(seed, 1), held_out("mnist")
+    index = torch.randperm(len(pictures), generator=generator)[:count]
+    t = torch.randint(1, STEPS + 1, (count,), generator=generator)
+    x0, log_snr = to_unit(pictures[index]), grid(Linear(), STEPS)[STEPS - t]
+    noise = torch.randn(x0.shape, generator=generator)
+    return Batch(x0, index % 10, t, log_snr, noise, add_noise(x0, noise, log_snr))
+
+
+def predicted_noise(network: nn.Module, batch: Batch) -> Tensor:
+    """ε̂ (B, *D)."""
+    return noise_from_x0(batch.x, denoiser(network, batch.label)(batch.x, batch.log_snr), batch.log_snr)
+
+
+class Descent(NamedTuple):
+    """The loss of a batch, the length of its gradient, and the loss after a step of RATE against the gradient."""
+
+    loss: float
+    gradient: float
+    after: float
+
+
+def descend(network: nn.Module, batch: Batch, rate: float = RATE) -> Descent:
+    """Line 5 of Algorithm 1, as plain gradient descent on a copy of ``network``."""
+    own = copy.deepcopy(network).requires_grad_(True)
+    weights = list(own.parameters())
+
+    def loss() -> Tensor:
+        return (batch.noise - predicted_noise(own, batch)).square().mean()
+
+    with torch.enable_grad():
+        before = loss()
+        gradient = torch.autograd.grad(before, weights, allow_unused=True, materialize_grads=True)
+    length = torch.stack([part.square().sum() for part in gradient]).sum().sqrt()
+    with torch.no_grad():
+        torch._foreach_add_(weights, gradient, alpha=-rate)
+        return Descent(before.item(), length.item(), loss().item())
+
+
+class Answer(NamedTuple):
+    """What one network makes of a batch: ε̂ (B, *D) and the mean squared error of each picture (B,)."""
+
+    name: str
+    noise: np.ndarray
+    error: np.ndarray
+
+
+class Shown(NamedTuple):
+    """A step of Algorithm 1 as the page shows it: the draws, what each network answers, and the first one's descent."""
+
+    batch: Batch
+    answers: tuple[Answer, ...]
+    descent: Descent
+
+
+@torch.no_grad()
+def step(asked: Learning, trained: Mapping[str, Snapshots]) -> Work:
+    """The job of one step of Algorithm 1 by the networks as they were at the snapshot; the first one descends."""
+    batch, place = draw(asked.seed), SNAPSHOTS.index(asked.snapshot)
+    networks = {name: snapshots.networks[place] for name, snapshots in trained.items()}
+    answers = []
+    for name, network in networks.items():
+        noise = predicted_noise(network, batch)
+        answers.append(Answer(name, noise.numpy(), (batch.noise - noise).square().flatten(1).mean(1).numpy()))
+    yield Shown(batch, tuple(answers), descend(next(iter(networks.values())), batch))
+
+
+# --- samples ------------------------------------------------------------------------------------------------------------
+
+
+class Samples(NamedTuple):
+    """The samples of every network after some steps: x (networks, len(LABELS), *D), from noise at ``index`` T to 0."""
+
+    index: int
+    x: np.ndarray
+
+
+@torch.no_grad()
+def samples(asked: Learning, networks: tuple[Network, ...]) -> Work:
+    """The job of samples by each of ``networks`` from the same noise: DDIM on the linear schedule, all in step."""
+    own = generators(asked.noise, range(len(LABELS)))
+    noise, levels = normal(networks[0].config.shape, own), grid(Linear(), SAMPLING_STEPS)
+    paths = [SAMPLERS["ddim"](levels, noise, 0.0, own) for _ in networks]
+    guided = [Guided(network.config, torch.tensor(LABELS), clip=True) for network in networks]
+    states = [next(path) for path in paths]
+    while states[0].index:
+        yield Samples(states[0].index, torch.stack([state.x for state in states]).numpy())
+        for i, (network, asks, path) in enumerate(zip(networks, guided, paths)):
+            _, log_snr, x = states[i]
+            output = yield Forward(network, *asks.rows(x, log_snr))
+            states[i] = path.send(asks.x0(x, log_snr, output))
+    yield Samples(0, torch.stack([state.x for state in states]).numpy())
+
+
+def samplers(trained: Mapping[str, Snapshots]) -> tuple[Network, ...]:
+    """Who makes the samples, in the order of the rows: every snapshot of the first network, the others' ends."""
+    first, *others = trained.values()
+    return tuple(TorchNetwork(network) for network in (*first.networks, *(other.networks[-1] for other in others)))

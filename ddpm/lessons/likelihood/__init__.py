@@ -1,0 +1,1 @@
+"""Likelihood: the variational bound, term by term."""

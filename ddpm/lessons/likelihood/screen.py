@@ -1,0 +1,50 @@
+"""The likelihood lesson's screen: packs its estimates into messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+
+from ddpm.data import to_uint8
+from ddpm.lessons.likelihood.run import ROUNDS, Estimate, Likelihood, Mean, population, strata
+from ddpm.page.components.shared import component, message
+
+SHOWN = 20
+"""Pictures shown of those that are averaged over."""
+
+
+def screen() -> gr.HTML:
+    """The component."""
+    return component(Path(__file__).parent, {"rounds": ROUNDS}, ("tiles.js",), clock=False)
+
+
+def start(asked: Likelihood, job: int, notes: Sequence[str]) -> str:
+    """Opens an estimate of ``asked`` with the pictures that it is of; ``notes`` are for the visitor."""
+    x0 = population(asked).reference if asked.of_pictures else None
+    return message(
+        to_uint8(x0[:SHOWN]).numpy().tobytes() if x0 is not None else b"",
+        kind="start",
+        job=job,
+        run=asked.values(),
+        query=asked.query(),
+        notes=list(notes),
+        ranges=strata(asked.steps),
+        shape=x0.shape[1:] if x0 is not None else None,
+        pictures=len(x0) if x0 is not None else 0,
+        byExact=asked.is_exact,
+    )
+
+
+def frame(estimate: Estimate, job: int) -> str:
+    """One estimate: the mean term of each range of t and its error as float32, and the sums in the header."""
+    return message(
+        estimate.terms.astype("<f4").tobytes() + estimate.errors.astype("<f4").tobytes(),
+        kind="estimate",
+        job=job,
+        evaluations=estimate.evaluations,
+        seconds=round(estimate.seconds, 2),
+        parts={name: list(getattr(estimate, name)) for name in ("prior", "matching", "reconstruction", "total")},
+        exact=list(estimate.exact) if isinstance(estimate.exact, Mean) else None,
+    )

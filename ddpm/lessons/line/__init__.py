@@ -1,0 +1,1 @@
+"""On the line: noise splits into two Gaussians."""

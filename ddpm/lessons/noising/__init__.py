@@ -1,0 +1,1 @@
+"""Noising: a picture disappears in noise."""

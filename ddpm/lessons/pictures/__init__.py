@@ -1,0 +1,1 @@
+"""Digits and colour pictures: the reverse process, step by step."""

@@ -1,0 +1,1 @@
+"""In the plane: noise flows into a shape."""

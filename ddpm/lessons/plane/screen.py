@@ -1,0 +1,65 @@
+"""The plane's player: packs a run in the plane into messages, and is set up with the axes that they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from ddpm.lessons.pictures.run import shown
+from ddpm.lessons.plane.run import AXIS, FIELD_AXIS, Frame, Plane
+from ddpm.page.components.shared import component, message
+from ddpm.page.still import PLOTLY_3D, address
+
+SCALE = 4096
+"""Positions travel as int16 multiples of 1 / 4096: ±8, a tenth of a pixel apart."""
+
+
+def player() -> gr.HTML:
+    """The component."""
+    setup = {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE, "plotly3d": address(PLOTLY_3D)}
+    return component(Path(__file__).parent, setup, ("field.css", "drawing.js"))
+
+
+def start(plane: Plane, job: int, notes: Sequence[str], particles: bool, data: np.ndarray, learned: bool) -> str:
+    """Opens the player on ``plane`` with points of the ``data`` (N, 2); ``notes`` are sentences for the visitor.
+
+    ``learned`` says whether there is a network, so that frames have its field.
+    """
+    return message(
+        positions(data),
+        kind="start",
+        job=job,
+        run=plane.values(),
+        query=plane.query(),
+        notes=list(notes),
+        frames=len(shown(plane.steps)),
+        particles=plane.count if particles else 0,
+        learned=learned,
+    )
+
+
+def frame(step: Frame, job: int) -> str:
+    """One step: particles as int16, x̂0 of the field as float32, the density as a byte a cell, its highest 255."""
+    fields = [field.astype("<f4").tobytes() for field in (step.learned, step.exact) if field is not None]
+    peak = float(step.density.max())
+    cells = np.rint(step.density * (255 / peak)).astype(np.uint8).tobytes()
+    return message(
+        b"".join([positions(step.x), *fields, cells]),
+        kind="frame",
+        job=job,
+        index=step.index,
+        logSnr=step.log_snr if step.index else None,
+        alphaBar=step.alpha_bar,
+        seconds=round(step.seconds, 3),
+        peak=peak,
+        distance=step.distance,
+        floor=step.floor,
+    )
+
+
+def positions(points: np.ndarray) -> bytes:
+    """Points (N, 2) as little-endian int16."""
+    return np.clip(points * SCALE, -32768, 32767).round().astype("<i2").tobytes()

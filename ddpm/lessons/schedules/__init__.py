@@ -1,0 +1,1 @@
+"""Schedules: all beside each other, and one of the visitor’s own."""

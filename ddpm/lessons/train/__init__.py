@@ -1,0 +1,1 @@
+"""Train it yourself: a small network learns while the visitor watches."""

@@ -1,0 +1,1 @@
+"""What lessons share in the browser."""

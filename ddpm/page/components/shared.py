@@ -1,0 +1,80 @@
+"""What the players share: the component that a lesson's own files make of the shared ones, and the messages to it.
+
+A message is ``header|payload``: a JSON object, and for some the base64 of little-endian numbers. The server sends
+``start``, one ``frame`` a shown step, and ``end``; from then on the browser needs it no more.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ddpm.page.movie import MOST_BYTES
+from ddpm.page.still import PLOTLY, address
+from ddpm.serving.engine import Place
+
+_HERE = Path(__file__).parent
+
+
+def component(lesson: Path, setup: Mapping[str, Any], uses: Sequence[str] = (), clock: bool = True) -> gr.HTML:
+    """The player of screen.html, .css and .js in the folder ``lesson``, on top of what is shared.
+
+    ``setup`` is what its script is told; ``uses`` names styles and scripts that stand between what all share and its own,
+    there or here. Without ``clock`` it shows no run.
+    """
+    files = (
+        "shared.css",
+        "address.js",
+        "shared.js",
+        *(["save.css", "clock.js", "save.js"] if clock else []),
+        *uses,
+        *(["screen.css"] if (lesson / "screen.css").is_file() else []),
+        "screen.js",
+    )
+
+    def read(name: str) -> str:
+        own = lesson / name
+        return (own if own.is_file() else _HERE / name).read_text("utf-8")
+
+    html = re.sub(r" *<!-- (\w+\.html) -->\n", lambda match: read(match[1]), read("screen.html"))
+    return gr.HTML(
+        value="",
+        elem_id="player",
+        html_template=html,
+        css_template="".join(read(file) for file in files if file.endswith(".css")),
+        js_on_load="".join(read(file) for file in files if file.endswith(".js")),
+        # the base of every page is the app's address
+        setup=json.dumps(
+            {
+                "plotly": address(PLOTLY),
+                **({"most": MOST_BYTES} if clock else {}),
+                **setup,
+            }
+        ),
+    )
+
+
+def message(payload: bytes = b"", **header: Any) -> str:
+    """One message; the first bar ends the header."""
+    text = json.dumps(header, allow_nan=False).replace("|", r"\u007c")
+    return f"{text}|{base64.b64encode(payload).decode()}"
+
+
+def end(job: int, problem: str = "") -> str:
+    """Closes the run: complete, stopped before its end, or with ``problem``, a sentence for the visitor."""
+    return message(kind="end", job=job, problem=problem)
+
+
+def waiting(place: Place, job: int) -> str:
+    """Tells a visitor whose run waits for others' its place in the queue and about how long that takes."""
+    about = f" That takes about {math.ceil(place.seconds)} s." if place.seconds else ""
+    return message(
+        kind="waiting", job=job, note=f"Many people use this machine: yours is run {place.number} in the queue.{about}"
+    )

@@ -1,0 +1,1 @@
+"""Serving: the engine that carries out all visitors’ jobs, and what carries out the networks."""
