@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
+
+from ddpm.page.components import shared
 
 STATE = "({...document.querySelector('.player').dataset})"
 AT_REST = """() => { const d = document.querySelector('.player')?.dataset ?? {};
@@ -40,3 +43,10 @@ def scrub(page, position):
 
 def query(page):
     return dict(parse_qsl(urlsplit(page.url).query))
+
+
+def script(screen, *uses):
+    """The script of a lesson's module ``screen``, after those that it ``uses``."""
+    own, common = Path(screen.__file__).parent, Path(shared.__file__).parent
+    paths = [own / name if (own / name).is_file() else common / name for name in (*uses, "screen.js")]
+    return "".join(path.read_text("utf-8") for path in paths)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 import numpy as np
 import pytest
 import torch
-from pages import INK, TRACES, finish, open_page, query, scrub, state, wait
+from pages import INK, TRACES, finish, open_page, query, script, scrub, state, wait
 from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
@@ -47,9 +47,7 @@ MOVED = Line(mean1=-1.5, mean2=3.0, weight1=3, weight2=1, std=0.4, denoiser="exa
 RUNS = [Line(), MOVED, Line(mean1=1 / 3, std=0.25, schedule="polynomial", p=2.5, sampler="heun", eta=0.5, seed=7)]
 every_run = pytest.mark.parametrize("line", RUNS, ids=range(len(RUNS)))
 SMALL = Line(denoiser="exact", count=200, steps=12)
-SCRIPT = "".join(
-    (Path(player.__file__).parent / name).read_text("utf-8") for name in ("shared.js", "clock.js", "save.js", "line.js")
-)
+SCRIPT = script(player, "shared.js", "clock.js", "save.js")
 
 
 @pytest.fixture(scope="module")

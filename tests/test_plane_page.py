@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pages import INK, TRACES, finish, open_page, query, scrub, state, wait
+from pages import INK, TRACES, finish, open_page, query, script, scrub, state, wait
 from test_plane import TRIANGLE
 
 from ddpm.checkpoint import load_network
@@ -23,10 +23,7 @@ from ddpm.process import noise_from_x0, posterior, score_from_x0
 from ddpm.serving.engine import Place
 
 QUICK = "/plane?count=200&steps=12&seed=3"
-SCRIPT = "".join(
-    (Path(player.__file__).parent / name).read_text("utf-8")
-    for name in ("shared.js", "clock.js", "save.js", "drawing.js", "plane.js")
-)
+SCRIPT = script(player, "shared.js", "clock.js", "save.js", "drawing.js")
 NAMES = "() => document.querySelector('.world').data.map(trace => trace.name)"
 RANGE = "() => document.querySelector('.world')._fullLayout.xaxis.range"
 LAYER = ".layers [name={}]"
@@ -395,7 +392,7 @@ def test_the_navigation_leads_from_the_first_lesson_to_this_one_and_back(page, s
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_sets_layers_that_there_are_and_says_what_to_look_for(name):
-    layers = (Path(player.__file__).parent / "plane.html").read_text("utf-8")
+    layers = (Path(player.__file__).parent / "screen.html").read_text("utf-8")
     for layer, value in EXPERIMENTS[name].layers.items():
         (options,) = re.findall(rf'<select name="{layer}">(.*?)</select>', layers, re.DOTALL)
         assert f'<option value="{value}">' in options

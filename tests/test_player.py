@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pages import script
 
 from ddpm.data import Projection
 from ddpm.lessons.pictures import screen as player
@@ -29,9 +30,8 @@ CLOUD = Projection(
     labels=np.array([0, 1, 0, 1]),
     names=("a", "b"),
 )
-FILES = ("shared.js", "clock.js", "save.js", "algorithm.js", "player.js")
 HERE = Path(player.__file__).parent
-SCRIPT = "".join((HERE / name).read_text("utf-8") for name in FILES)
+SCRIPT = script(player, "shared.js", "clock.js", "save.js", "algorithm.js")
 
 
 def step(index=3, count=4, log_snr=-1.25, adds=True):
