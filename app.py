@@ -71,7 +71,8 @@ from ddpm.lessons.plane.run import Plane
 from ddpm.lessons.schedules import page as curves
 from ddpm.lessons.schedules.run import Curves
 from ddpm.lessons.train import page as train
-from ddpm.lessons.train.run import AT_ONCE, TRAINING, Training, Visits
+from ddpm.lessons.train.run import AT_ONCE, TRAINING, Training
+from ddpm.lessons.train.sessions import Visits
 from ddpm.networks import UNet
 from ddpm.page import guard, sessions, uploads
 from ddpm.page.blocks import Blocks

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ddpm.data import Projection
 from ddpm.files import parse_json
 from ddpm.networks import NETWORKS
 from ddpm.process import Prediction
+from ddpm.projection import Projection
 
 FORMAT = 1
 

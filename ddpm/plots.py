@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from ddpm.data import Projection
-from ddpm.evaluation.report import Point
+from ddpm.projection import Projection
 
 CLASS_COLOURS = (
     "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE",
@@ -65,53 +62,3 @@ def tile(images: np.ndarray, scale: int = 1, across: int | None = None) -> Image
         canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
     picture = Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
-
-
-# --- quality against the number of steps ----------------------------------------------------------------------------
-
-INK = "#6e7781"
-"""A grey that reads on white and on GitHub's dark page: 4.6 and 4.1 times as bright or dark as they are."""
-
-
-def frontier(curves: Mapping[str, list[Point]], title: str) -> str:
-    """An SVG of samplers' curves: steps along a logarithmic axis, the excess of the Fréchet distance up a square-root
-    one, with a whisker of one standard deviation. What is below the floor stands on it."""
-    points = [point for curve in curves.values() for point in curve]
-    fewest, most = min(points).steps, max(points).steps
-    highest = max(point.excess + point.std for point in points)
-
-    def x(steps: int) -> float:
-        return 60 + 630 * math.log(steps / fewest) / math.log(most / fewest)
-
-    def y(excess: float) -> float:
-        return 340 - 270 * math.sqrt(max(excess, 0) / highest)
-
-    marks = [_text(60, 24, "Fréchet distance above its floor", "start"), _text(375, 388, "steps T")]
-    for value in (0, *(digit * 10.0**power for power in range(-3, 3) for digit in (1, 3))):
-        if value <= highest and (value == 0 or y(value) < y(highest / 200)):
-            marks += [_line(60, y(value), 690, y(value), INK, 0.2), _text(52, y(value) + 4, f"{value:g}", "end")]
-    for steps in sorted({point.steps for point in points}):
-        marks.append(_text(x(steps), 362, str(steps)))
-    for place, ((name, curve), colour) in enumerate(zip(curves.items(), CLASS_COLOURS)):
-        marks += [_dot(80 + 150 * place, 46, colour), _text(90 + 150 * place, 50, name, "start")]
-        path = " ".join(f"{x(point.steps):.1f},{y(point.excess):.1f}" for point in curve)
-        marks.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        for point in curve:
-            ends = y(point.excess - point.std), y(point.excess + point.std)
-            marks.append(_line(x(point.steps), ends[0], x(point.steps), ends[1], colour, 0.6))
-            marks.append(_dot(x(point.steps), y(point.excess), colour))
-    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 400" role="img" font-family="sans-serif">'
-    return "\n".join([head, f"<title>{escape(title)}</title>", *marks, "</svg>\n"])
-
-
-def _text(x: float, y: float, words: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{INK}" font-size="13" text-anchor="{anchor}">{escape(words)}</text>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, opacity: float) -> str:
-    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {ends} stroke="{colour}" stroke-width="1.5" stroke-opacity="{opacity}"/>'
-
-
-def _dot(x: float, y: float, colour: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'

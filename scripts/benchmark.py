@@ -32,14 +32,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from train import TASKS
 
 from ddpm.checkpoint import load_network, write_beside
-from ddpm.data import TOYS
 from ddpm.denoiser import denoiser, unlabelled
-from ddpm.lessons.plane.run import NETWORKS, Plane, frames
+from ddpm.lessons.models import NETWORKS
+from ddpm.lessons.plane.run import Plane, frames
 from ddpm.networks import UNet, UNetConfig
 from ddpm.process import Denoise
 from ddpm.sampling import sample
 from ddpm.schedule import Cosine, grid
 from ddpm.serving.backend import OnnxNetwork, TorchNetwork, export, fast
+from ddpm.toys import TOYS
 
 CONFIGS = {name: TASKS[name].config for name in ("mnist", "cifar10")}
 STEPS = 4

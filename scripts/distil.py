@@ -21,7 +21,7 @@ from ddpm.checkpoint import CheckpointError, load_network, save_network
 from ddpm.data import IMAGES
 from ddpm.serving.backend import fast
 from ddpm.training.distillation import Batch, Distiller, held_out_loss, path_draw
-from ddpm.training.loop import Recipe
+from ddpm.training.recipe import Recipe
 
 RECIPES = {
     "mnist": Recipe(steps=12_000, batch=64, lr=5e-4, matrix_lr=1.5e-3, ema=0.999),

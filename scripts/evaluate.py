@@ -21,27 +21,18 @@ from _arguments import positive
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ddpm import plots
 from ddpm.checkpoint import CheckpointError, load_network, save_network, write_beside
-from ddpm.data import IMAGES, TOYS, Images, both_parts
+from ddpm.data import IMAGES, Images, both_parts
 from ddpm.evaluation import judges as evaluate
 from ddpm.evaluation.classifier import RECIPES, classified, train_classifier
+from ddpm.evaluation.frontier import figure, frontier, frontier_path
 from ddpm.evaluation.judges import ImageMeasures, Judge, PointMeasures, Setting
-from ddpm.evaluation.report import (
-    digest,
-    fill_likelihood,
-    fill_readme,
-    frontier,
-    frontier_path,
-    is_measured,
-    merged,
-    read_rows,
-    write_report,
-)
+from ddpm.evaluation.report import digest, fill_likelihood, fill_readme, is_measured, merged, read_rows, write_report
 from ddpm.files import read_json
 from ddpm.lessons.likelihood.run import bounds, carried_out, of_images
 from ddpm.networks import Classifier
 from ddpm.schedule import SCHEDULES, grid
+from ddpm.toys import TOYS
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -250,8 +241,8 @@ def write_readme(options: argparse.Namespace) -> None:
         raise ValueError(f"There is no report in {options.folder}; evaluate a checkpoint first.")
     for report in reports:
         if curves := frontier(report["rows"]):
-            figure = plots.frontier(curves, f"Quality against the number of steps on {report['data']}")
-            write_beside(options.readme.parent / frontier_path(report["data"]), figure.encode())
+            drawn = figure(curves, f"Quality against the number of steps on {report['data']}")
+            write_beside(options.readme.parent / frontier_path(report["data"]), drawn.encode())
     text = fill_readme(options.readme.read_text("utf-8"), reports)
     if (found := options.folder / BOUNDS).is_file():
         rows = sorted(read_json(found), key=lambda row: list(IMAGES).index(row["data"]))

@@ -9,7 +9,8 @@ import _root  # noqa: F401
 from _arguments import positive
 
 from ddpm.checkpoint import save_projection
-from ddpm.data import IMAGES, DataError, principal_plane
+from ddpm.data import IMAGES, DataError
+from ddpm.projection import principal_plane
 
 
 def main() -> None:

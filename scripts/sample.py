@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from ddpm.checkpoint import CheckpointError, load_network, write_beside
 from ddpm.data import to_uint8
-from ddpm.lessons.pictures.run import ANY, EACH, FIRST, MODELS, Run, perform, settings
+from ddpm.lessons.models import MODELS
+from ddpm.lessons.pictures.run import ANY, EACH, FIRST, Run, perform, settings
 from ddpm.plots import tile
 from ddpm.settings import Number, read
 

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from ddpm.checkpoint import CheckpointError, save_network, write_beside
 from ddpm.data import both_parts, to_unit
 from ddpm.files import read_json
-from ddpm.lessons.learning.run import KEPT
+from ddpm.lessons.models import KEPT
 from ddpm.networks import NETWORKS, ConvolutionsConfig, UNetConfig
-from ddpm.training.loop import Draw, Recipe, Trainer, image_draw, simple_losses
+from ddpm.training.loop import Draw, Trainer, image_draw, simple_losses
+from ddpm.training.recipe import Recipe
 
 PROBE = 2000
 """Pictures, seen in training and held out, on which the losses are measured."""

@@ -22,15 +22,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ddpm.checkpoint import CheckpointError, load_network, save_network
-from ddpm.data import TOYS, both_parts, to_uint8, to_unit
+from ddpm.data import both_parts, to_uint8, to_unit
 from ddpm.denoiser import denoiser
 from ddpm.networks import NETWORKS, MLPConfig, UNetConfig
 from ddpm.plots import tile
 from ddpm.process import seeded
 from ddpm.sampling import dpm_solver, follow, generators, normal
 from ddpm.schedule import Cosine, grid
+from ddpm.toys import TOYS
 from ddpm.training import parallel
-from ddpm.training.loop import Draw, Progress, Recipe, Trainer, image_draw, mean_loss, simple_loss, toy_draw
+from ddpm.training.loop import Draw, Progress, Trainer, image_draw, mean_loss, simple_loss, toy_draw
+from ddpm.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -22,15 +22,17 @@ from PIL import Image
 
 from ddpm.checkpoint import load_network
 from ddpm.data import to_uint8
-from ddpm.lessons.learning.run import LABELS, SNAPSHOTS, draw
+from ddpm.lessons.learning.run import LABELS, draw
 from ddpm.lessons.likelihood.run import Likelihood, carried_out, estimates
 from ddpm.lessons.line.run import EDGE
+from ddpm.lessons.models import SNAPSHOTS
 from ddpm.lessons.noising.run import Noising, moment
 from ddpm.lessons.noising.screen import errors, row
 from ddpm.lessons.pictures.run import Run, perform
 from ddpm.lessons.plane.run import Plane
 from ddpm.lessons.schedules.run import NAMES, QUANTITIES, Curves, compare
-from ddpm.lessons.train.run import Training, from_file
+from ddpm.lessons.train.run import Training
+from ddpm.lessons.trained import from_file
 from ddpm.page.blocks import UNDONE, Blocks
 from ddpm.picture import UPLOAD, encode
 from ddpm.plots import tile

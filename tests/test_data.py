@@ -13,9 +13,10 @@ from torch.testing import assert_close
 from torchvision.datasets import CIFAR10
 from torchvision.io import write_png
 
-from ddpm.data import IMAGES, TOYS, DataError, both_parts, cifar10, image_folder, mnist, to_uint8, to_unit
+from ddpm.data import IMAGES, DataError, both_parts, cifar10, image_folder, mnist, to_uint8, to_unit
 from ddpm.exact import finite
 from ddpm.process import add_noise, noise_from_x0, seeded
+from ddpm.toys import TOYS
 
 every_toy = pytest.mark.parametrize("toy", TOYS.values(), ids=TOYS)
 on_the_plane = pytest.mark.parametrize("toy", [toy for name, toy in TOYS.items() if name != "mixture1d"])

@@ -13,7 +13,7 @@ from ddpm.process import v_from_x0
 from ddpm.schedule import Cosine, alpha, grid, sigma
 from ddpm.training import distillation
 from ddpm.training.distillation import CLEANEST, HUBER, Distiller, between, held_out_loss, path_draw, pseudo_huber, walk
-from ddpm.training.loop import Recipe
+from ddpm.training.recipe import Recipe
 
 CONFIG = UNetConfig(shape=(1, 8, 8), num_classes=3, channels=(8, 16), blocks=(1, 1), embedding=16)
 STD = 0.3

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ddpm.lessons.pictures.run import Run, perform, shown
+from ddpm.lessons.pictures.frames import frames
+from ddpm.lessons.pictures.run import Run, perform
+from ddpm.lessons.shown import shown
 from ddpm.networks import UNet, UNetConfig
 from ddpm.sampling import SAMPLERS
 from ddpm.schedule import alpha_bar
 from ddpm.serving import engine as engines
-from ddpm.serving.engine import ENOUGH, MOST_UNREAD, Engine, Full, Place, frames
+from ddpm.serving.engine import ENOUGH, MOST_UNREAD, Engine, Full, Place
 
 PATIENCE = 20
 """Seconds until a test that waits in vain fails."""

@@ -16,12 +16,13 @@ from test_data import write_idx
 from torch import Tensor, nn
 
 from ddpm.checkpoint import save_network
-from ddpm.data import TOYS, Images, to_unit
+from ddpm.data import Images, to_unit
 from ddpm.evaluation import judges as evaluate
 from ddpm.evaluation.judges import Setting
 from ddpm.evaluation.report import BEGIN, END
 from ddpm.networks import MLP, Classifier, ClassifierConfig, MLPConfig, UNet, UNetConfig
 from ddpm.process import Prediction, seeded
+from ddpm.toys import TOYS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -15,16 +15,15 @@ from ddpm.lessons.learning.run import (
     LABELS,
     RATE,
     SAMPLING_STEPS,
-    SNAPSHOTS,
     Learning,
     descend,
     draw,
-    load_snapshots,
     predicted_noise,
     samplers,
     samples,
     step,
 )
+from ddpm.lessons.models import SNAPSHOTS, load_snapshots
 from ddpm.networks import Convolutions, ConvolutionsConfig
 from ddpm.picture import held_out
 from ddpm.process import add_noise, like

@@ -8,7 +8,6 @@ import torch
 from pages import query, wait
 from torch.testing import assert_close
 
-from ddpm.data import TOYS
 from ddpm.exact import gaussian_mixture, gaussian_mixture_log_density, log_mass_between
 from ddpm.lessons.likelihood.run import (
     Likelihood,
@@ -25,6 +24,7 @@ from ddpm.lessons.likelihood.run import (
 from ddpm.picture import held_out
 from ddpm.process import posterior, seeded
 from ddpm.schedule import SCHEDULES, Constant, Cosine, Linear, alpha_bar, grid
+from ddpm.toys import TOYS
 
 STD = 0.7
 SHAPE = (3,)

@@ -23,7 +23,6 @@ from ddpm.lessons.line.run import (
     AXIS,
     BINS,
     EDGE,
-    NETWORK,
     PATHS,
     SETTINGS,
     Line,
@@ -36,7 +35,8 @@ from ddpm.lessons.line.run import (
     table,
     true_modes,
 )
-from ddpm.lessons.pictures.run import shown
+from ddpm.lessons.models import NETWORK
+from ddpm.lessons.shown import shown
 from ddpm.page.components import shared
 from ddpm.process import noise_from_x0, score_from_x0, seeded
 from ddpm.schedule import betas, grid

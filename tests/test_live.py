@@ -10,24 +10,11 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from ddpm.checkpoint import CheckpointError, load_tensors, save_network, save_tensors
-from ddpm.lessons.plane.run import DRAWN, FIELD, Plane, encode_points
-from ddpm.lessons.train.run import (
-    LARGEST_FILE,
-    LEVELS,
-    SETTINGS,
-    Apprentice,
-    Budget,
-    NoRoom,
-    Training,
-    Visits,
-    exact_field,
-    exact_loss,
-    field,
-    from_file,
-    look,
-    shown_batches,
-    to_file,
-)
+from ddpm.lessons.plane.run import Plane
+from ddpm.lessons.points import DRAWN, FIELD, encode_points
+from ddpm.lessons.train.run import SETTINGS, Apprentice, Training, exact_field, exact_loss, look, shown_batches
+from ddpm.lessons.train.sessions import Budget, NoRoom, Visits
+from ddpm.lessons.trained import LARGEST_FILE, LEVELS, field, from_file, to_file
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
 
 TRIANGLE = encode_points(torch.tensor([[-0.8, -0.8], [0.8, -0.8], [0.0, 0.8]]))

@@ -36,7 +36,7 @@ from ddpm.lessons.noising.run import (
     strip,
 )
 from ddpm.lessons.noising.screen import pack, start
-from ddpm.lessons.pictures.run import strip_steps
+from ddpm.lessons.shown import strip_steps
 from ddpm.picture import DRAWING, UPLOAD, encode
 from ddpm.process import seeded
 from ddpm.serving.engine import Forward

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm.lessons.pictures.run import MODELS
+from ddpm.lessons.models import MODELS
 from ddpm.picture import (
     DRAWING,
     EACH,

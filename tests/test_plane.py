@@ -9,23 +9,10 @@ import torch
 from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
-from ddpm.lessons.pictures.run import shown
-from ddpm.lessons.plane.run import (
-    AXIS,
-    DRAWN,
-    FIELD,
-    FIELD_AXIS,
-    MINE,
-    MOST_POINTS,
-    NETWORKS,
-    SETTINGS,
-    STD,
-    Plane,
-    decode_points,
-    encode_points,
-    frames,
-    sketch,
-)
+from ddpm.lessons.models import NETWORKS
+from ddpm.lessons.plane.run import MINE, SETTINGS, Plane, frames
+from ddpm.lessons.points import AXIS, DRAWN, FIELD, FIELD_AXIS, MOST_POINTS, STD, decode_points, encode_points, sketch
+from ddpm.lessons.shown import shown
 from ddpm.process import seeded
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import Number

@@ -16,7 +16,8 @@ from test_plane import TRIANGLE
 
 from ddpm.checkpoint import load_network
 from ddpm.lessons.plane import screen as player
-from ddpm.lessons.plane.run import AXIS, DRAWN, FIELD, FIELD_AXIS, Plane, decode_points, frames, sketch
+from ddpm.lessons.plane.run import Plane, frames
+from ddpm.lessons.points import AXIS, DRAWN, FIELD, FIELD_AXIS, decode_points, sketch
 from ddpm.page.components import shared
 from ddpm.page.experiments import PLANE as EXPERIMENTS
 from ddpm.process import noise_from_x0, posterior, score_from_x0

@@ -10,15 +10,17 @@ import pytest
 import torch
 from pages import script
 
-from ddpm.data import Projection
 from ddpm.lessons.pictures import screen as player
 from ddpm.lessons.pictures.algorithm import Lines, lines
+from ddpm.lessons.pictures.frames import Frame
 from ddpm.lessons.pictures.page import within_share
-from ddpm.lessons.pictures.run import Run, shown
+from ddpm.lessons.pictures.run import Run
+from ddpm.lessons.shown import shown
 from ddpm.page.components import shared
 from ddpm.process import noise_from_x0
+from ddpm.projection import Projection
 from ddpm.schedule import alpha_bar
-from ddpm.serving.engine import Frame, Place
+from ddpm.serving.engine import Place
 
 SHAPE = (1, 3, 2)
 random = np.random.default_rng(0)

@@ -3,9 +3,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ddpm.data import Projection
-from ddpm.evaluation.report import Point
-from ddpm.plots import CLASS_COLOURS, columns, frontier, projection, tile
+from ddpm.evaluation.frontier import Point, figure
+from ddpm.plots import CLASS_COLOURS, columns, projection, tile
+from ddpm.projection import Projection
 
 GAP = 128
 """The grey between pictures."""
@@ -87,7 +87,7 @@ def test_the_colours_of_ten_classes_differ():
 
 def test_the_frontier_is_an_svg_with_a_dot_for_each_point_and_lower_where_it_is_better():
     curves = {"DDIM": [Point(5, 0.4, 0.1), Point(50, 0.1, 0.1)], "DDPM": [Point(5, 0.9, 0.1), Point(50, -0.1, 0.1)]}
-    svg = ElementTree.fromstring(frontier(curves, "Quality & steps"))
+    svg = ElementTree.fromstring(figure(curves, "Quality & steps"))
     dots = [dot for dot in svg.iter("{http://www.w3.org/2000/svg}circle")]
     legend, ddim, ddpm = dots[0], dots[1:3], dots[4:6]
     assert len(dots) == 2 * (1 + 2) and legend.get("fill") == ddim[0].get("fill") != ddpm[0].get("fill")

@@ -14,17 +14,20 @@ from PIL import Image
 from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
-from ddpm.lessons.learning.run import SNAPSHOTS, Learning, load_snapshots, samplers, samples, step
+from ddpm.lessons.learning.run import Learning, samplers, samples, step
 from ddpm.lessons.likelihood import run as likelihood
 from ddpm.lessons.likelihood.run import Likelihood, carried_out, estimates
 from ddpm.lessons.line import run as line
+from ddpm.lessons.models import SNAPSHOTS, load_snapshots
 from ddpm.lessons.noising.run import DRAWN, UPLOADED, WAYS, Noising, look
 from ddpm.lessons.pictures.run import Run, perform
 from ddpm.lessons.plane import run as plane
-from ddpm.lessons.plane.run import Plane, decode_points, encode_points
+from ddpm.lessons.plane.run import Plane
+from ddpm.lessons.points import decode_points, encode_points
 from ddpm.lessons.program import PROGRAMS, call, program
 from ddpm.lessons.schedules.run import NAMES, Curves, compare
-from ddpm.lessons.train.run import Apprentice, Training, to_file
+from ddpm.lessons.train.run import Apprentice, Training
+from ddpm.lessons.trained import to_file
 from ddpm.picture import encode, from_file
 from ddpm.process import seeded
 from ddpm.sampling import SAMPLERS

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from ddpm.checkpoint import load_network
+from ddpm.lessons.pictures.frames import frames
 from ddpm.lessons.pictures.run import Run, perform
 from ddpm.networks import UNetConfig
 from ddpm.serving.backend import BackendError
-from ddpm.serving.engine import Engine, frames
+from ddpm.serving.engine import Engine
 from ddpm.serving.remote import PATIENCE, RemoteNetwork, Replica, replicated
 
 with_ray = pytest.mark.skipif(not find_spec("ray"), reason="Ray Serve is not installed; requirements-ray.txt has it")

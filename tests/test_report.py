@@ -7,17 +7,15 @@ from dataclasses import asdict
 
 import pytest
 
+from ddpm.evaluation.frontier import Point, Row, frontier
 from ddpm.evaluation.judges import Setting
 from ddpm.evaluation.report import (
     BEGIN,
     END,
     LIKELIHOOD_BEGIN,
     LIKELIHOOD_END,
-    Point,
-    Row,
     fill_likelihood,
     fill_readme,
-    frontier,
     is_measured,
     merged,
     read_rows,

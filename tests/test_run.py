@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ddpm.lessons.pictures.run import MODELS, Run, perform, settings, shown
+from ddpm.lessons.models import MODELS
+from ddpm.lessons.pictures.run import Run, perform, settings
+from ddpm.lessons.shown import shown
 from ddpm.networks import UNet, UNetConfig
 from ddpm.sampling import SAMPLERS
 from ddpm.schedule import SCHEDULES, Table, grid

@@ -29,12 +29,13 @@ from test_training import PICTURES, RECIPE, pictures, unet_trainer
 
 import ddpm
 from ddpm.checkpoint import load_network, load_projection, load_tensors, save_network
-from ddpm.data import Images, principal_plane, to_uint8
+from ddpm.data import Images, to_uint8
 from ddpm.lessons.models import load_models
 from ddpm.lessons.pictures.run import FIRST, Run, perform
 from ddpm.networks import UNet, UNetConfig
 from ddpm.plots import tile
 from ddpm.process import seeded
+from ddpm.projection import principal_plane
 from ddpm.training.loop import Trainer
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"

@@ -10,14 +10,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm.checkpoint import load_network, load_projection
-from ddpm.data import MIXTURE_STD, TOYS
 from ddpm.denoiser import denoiser
+from ddpm.distances import sliced_wasserstein
 from ddpm.evaluation.classifier import classified
-from ddpm.evaluation.judges import Setting, agreement, field_error, generate, sliced_wasserstein
+from ddpm.evaluation.judges import Setting, agreement, field_error, generate
 from ddpm.evaluation.report import digest
 from ddpm.process import seeded
 from ddpm.sampling import sample
 from ddpm.schedule import Cosine, Polynomial, grid
+from ddpm.toys import MIXTURE_STD, TOYS
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 MOST_FLOPS = {"mnist": 0.5e9, "cifar10": 1.5e9}

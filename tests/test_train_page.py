@@ -8,8 +8,9 @@ import pytest
 from conftest import PATIENCE
 from pages import query, state, wait
 
-from ddpm.lessons.plane.run import Plane, encode_points, sketch
-from ddpm.lessons.train.run import LARGEST_FILE
+from ddpm.lessons.plane.run import Plane
+from ddpm.lessons.points import encode_points, sketch
+from ddpm.lessons.trained import LARGEST_FILE
 from ddpm.page.experiments import TRAINING as EXPERIMENTS
 
 QUICK = "/train?data=circles&batches=100&shown_steps=2"

@@ -7,10 +7,12 @@ from torch import nn
 from torch.testing import assert_close
 
 from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
-from ddpm.data import TOYS, to_uint8, to_unit
+from ddpm.data import to_uint8, to_unit
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
 from ddpm.schedule import Linear, alpha_bar, grid
-from ddpm.training.loop import Diverged, Recipe, Trainer, image_draw, mean_loss, rate, simple_loss, toy_draw
+from ddpm.toys import TOYS
+from ddpm.training.loop import Diverged, Trainer, image_draw, mean_loss, rate, simple_loss, toy_draw
+from ddpm.training.recipe import Recipe
 
 POINTS = MLPConfig(shape=(2,), scale=0.55, width=32, depth=2)
 PICTURES = UNetConfig(shape=(1, 8, 8), num_classes=3, channels=(8, 16), blocks=(1, 1), embedding=16)

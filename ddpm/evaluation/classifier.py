@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from ddpm.data import Images, to_unit
 from ddpm.networks import Classifier, ClassifierConfig
 from ddpm.process import seeded
-from ddpm.training.loop import ConvMuon
+from ddpm.training.optimizers import ConvMuon
 
 _ORDER, _MOVES = 1, 2
 """Third parts of generator keys (seed, index, part)."""

@@ -7,15 +7,12 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ddpm.checkpoint import write_beside
-from ddpm.evaluation.judges import FRONTIER, FRONTIER_STEPS, Setting
+from ddpm.evaluation.frontier import Row, frontier, frontier_path, sampler_name
+from ddpm.evaluation.judges import Setting
 from ddpm.files import read_json
-
-Row = dict[str, Any]
-"""A setting, what it was measured with, and the measures."""
-
 
 # --- the JSON beside a checkpoint -----------------------------------------------------------------------------------
 
@@ -111,13 +108,6 @@ def _beside(row: Row, name: str, reference: str, form: str) -> str:
     return f"{row[name]:{form}} ({row[reference]:{form}})" if name in row else ""
 
 
-def sampler_name(row: Row) -> str:
-    """What the field calls a sampler."""
-    if row["sampler"] == "ddim":
-        return {0: "DDIM", 1: "DDPM"}.get(row["eta"], f"DDIM, η = {row['eta']:g}")
-    return {"ddpm-beta": "DDPM, σ² = β", "dpm-solver++": "DPM-Solver++(2M)", "heun": "Heun"}[row["sampler"]]
-
-
 IMAGE_COLUMNS: dict[str, Callable[[Row], str]] = {
     "T": lambda row: str(row["steps"]),
     "sampler": sampler_name,
@@ -189,39 +179,3 @@ def field_table(reports: list[dict[str, Any]]) -> str:
 def _markdown(header: tuple[str, ...], lines: Iterable[tuple[Any, ...]]) -> str:
     rule = ("---",) * len(header)
     return "".join("| " + " | ".join(map(str, cells)) + " |\n" for cells in (header, rule, *lines))
-
-
-# --- quality against the number of steps ----------------------------------------------------------------------------
-
-
-class Point(NamedTuple):
-    """How far the samples of ``steps`` steps are above the Fréchet distance's floor, give or take ``std``."""
-
-    steps: int
-    excess: float
-    std: float
-
-
-def frontier(rows: list[Row]) -> dict[str, list[Point]]:
-    """For each sampler that the frontier compares, by its name: the rows that judge it with the cosine schedule.
-
-    The floor falls with the number of samples, which differs between the points; what lies above it does not.
-    A sampler with fewer than two points is left out.
-    """
-    curves: dict[str, list[Point]] = {}
-    for way in FRONTIER:
-        same = {name: value for name, value in asdict(way).items() if name not in ("steps", "samples")}
-        mine = [row for row in rows if same.items() <= row.items() and "frechet_floor_std" in row]
-        points = [_point(row) for row in mine if row["steps"] in FRONTIER_STEPS]
-        if len(points) > 1:
-            curves[sampler_name(asdict(way))] = sorted(points)
-    return curves
-
-
-def _point(row: Row) -> Point:
-    return Point(row["steps"], row["frechet"] - row["frechet_floor"], row["frechet_floor_std"])
-
-
-def frontier_path(data: str) -> str:
-    """The frontier's figure, as the README's folder sees it."""
-    return f"docs/frontier-{data}.svg"

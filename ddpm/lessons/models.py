@@ -7,19 +7,55 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import nn
+
 from ddpm.checkpoint import CheckpointError, load_network, load_projection
-from ddpm.data import Projection
+from ddpm.files import read_json
 from ddpm.hub import Found, for_app
-from ddpm.lessons.learning.run import Snapshots, load_snapshots
-from ddpm.lessons.line.run import NETWORK
-from ddpm.lessons.pictures.run import MODELS
-from ddpm.lessons.plane.run import NETWORKS
 from ddpm.networks import MLP, UNet
 from ddpm.process import Network
+from ddpm.projection import Projection
 from ddpm.serving.backend import fast
+from ddpm.toys import TOYS
 
-SNAPSHOTS = ("unet", "convolutions")
+MODELS: dict[str, tuple[str, ...]] = {
+    "mnist": tuple("0123456789"),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
+"""The image models that the app offers, with their classes."""
+
+KEPT = (0, 100, 500, 2500, 10_000)
+"""After how many steps the networks are kept, beside the end."""
+
+SNAPSHOTS = (*map(str, KEPT), "end")
+
+
+NETWORKS = tuple(name for name in TOYS if name != "mixture1d")
+"""The data sets of the plane, each with a trained network."""
+
+NETWORK = "mixture1d"
+"""The checkpoint of the line: it was trained on the exercise's mixture, wherever the visitor puts the modes."""
+
+RECORDED = ("unet", "convolutions")
 """The networks of the Learning lesson, of which there are snapshots."""
+
+
+class Snapshots(NamedTuple):
+    """A network as it was after each of SNAPSHOTS, and its losses on the way, as scripts/snapshots.py writes them."""
+
+    networks: tuple[nn.Module, ...]
+    steps: tuple[int, ...]
+    curves: dict[str, list]
+
+
+def load_snapshots(folder: Path, name: str) -> Snapshots:
+    """The snapshots of the network ``name``. Raises FileNotFoundError if one is missing, CheckpointError or ValueError if it is broken."""
+    paths = sorted(folder.glob(f"{name}-*.safetensors"))
+    if len(paths) != len(SNAPSHOTS):
+        raise FileNotFoundError(f"{folder} holds {len(paths)} snapshots of {name}; the lesson needs {len(SNAPSHOTS)}.")
+    loaded = [load_network(path) for path in paths]
+    curves = read_json(folder / f"{name}.json")
+    return Snapshots(tuple(network for network, _ in loaded), tuple(about["steps"] for _, about in loaded), curves)
 
 
 class Models(NamedTuple):
@@ -54,7 +90,7 @@ def load_models(source: str | None, shipped: Path) -> Models:
         {model: _pictures(found, model, planes[model]) for model in MODELS},
         planes,
         {name: _points(found, name) for name in (*NETWORKS, NETWORK)},
-        {name: load_snapshots(shipped / "snapshots", name) for name in SNAPSHOTS},
+        {name: load_snapshots(shipped / "snapshots", name) for name in RECORDED},
         found.problem,
     )
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from ddpm.lessons.learning.run import Learning
 from ddpm.lessons.likelihood.run import ONE, Likelihood
-from ddpm.lessons.line.run import NETWORK as LINE_NETWORK
 from ddpm.lessons.line.run import Line
+from ddpm.lessons.models import NETWORK as LINE_NETWORK
 from ddpm.lessons.noising.run import UPLOADED, Noising
 from ddpm.lessons.pictures.run import Run
-from ddpm.lessons.plane.run import DRAWN, MINE, Plane
+from ddpm.lessons.plane.run import MINE, Plane
+from ddpm.lessons.points import DRAWN
 from ddpm.lessons.schedules.run import Curves
 from ddpm.lessons.train.run import Training
 from ddpm.settings import Settings

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ddpm.data import TOYS
-from ddpm.lessons.pictures.run import MODELS, Run
-from ddpm.lessons.plane.run import DRAWN, Plane, encode_points
+from ddpm.lessons.models import MODELS
+from ddpm.lessons.pictures.run import Run
+from ddpm.lessons.plane.run import Plane
+from ddpm.lessons.points import DRAWN, encode_points
 from ddpm.lessons.train.run import Training
 from ddpm.process import seeded
 from ddpm.settings import Settings
+from ddpm.toys import TOYS
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,34 +17,14 @@ from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import to_unit
 from ddpm.denoiser import denoiser
 from ddpm.networks import MLPConfig, UNetConfig
-from ddpm.process import DENSITIES, LogSnrDensity, Network, Prediction, seeded
+from ddpm.process import DENSITIES, Network, Prediction, seeded
 from ddpm.schedule import Linear, grid
 from ddpm.training import parallel
+from ddpm.training.optimizers import _optimizers
+from ddpm.training.recipe import Recipe
 
 Draw = Callable[[int], tuple[Tensor, Tensor]]
 """step -> (x0 (B, *D) float32, label (B,) int64): the batch of that step, the same whenever it is asked for."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained. ``ema`` is the largest decay a step, ``cooldown`` the share of the steps at the end
-    over which the learning rates fall to 0. ``matrix_lr`` > 0 trains hidden matrices with Muon, ``matrix_decay`` is their
-    weight decay: Muon's steps have one length, so without it weights grow and turn ever less."""
-
-    steps: int
-    batch: int
-    lr: float = 2e-3
-    matrix_lr: float = 0.0
-    matrix_decay: float = 0.0
-    warmup: int = 200
-    cooldown: float = 0.3
-    ema: float = 0.999
-    label_dropout: float = 0.1
-    density: LogSnrDensity = "cosine"
-    clip_norm: float = 1.0
-    bfloat16: bool = False
-    compile: bool = False
-    seed: int = 0
 
 
 LOOK_EVERY = 10
@@ -196,40 +176,6 @@ def rate(step: int, recipe: Recipe) -> float:
     Only the cool-down depends on ``steps``, so a resumed training may be given more of them.
     """
     return min(1, (step + 1) / recipe.warmup, (recipe.steps - step) / (recipe.cooldown * recipe.steps))
-
-
-def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """AdamW for all, or, with a ``matrix_lr``, Muon (Jordan et al. 2024) for the hidden matrices and AdamW for the rest."""
-    named = dict(network.named_parameters())
-    matrices = [p for name, p in named.items() if recipe.matrix_lr and _is_hidden_matrix(name, p)]
-    rest = [p for p in named.values() if not any(p is matrix for matrix in matrices)]
-    adam = torch.optim.AdamW(rest, recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    optimizers = [adam, ConvMuon(matrices, recipe.matrix_lr, weight_decay=recipe.matrix_decay)] if matrices else [adam]
-    for optimizer in optimizers:
-        optimizer.param_groups[0]["initial_lr"] = optimizer.param_groups[0]["lr"]
-    return optimizers
-
-
-def _is_hidden_matrix(name: str, value: Tensor) -> bool:
-    return value.ndim >= 2 and not name.startswith(("enter", "leave", "label"))
-
-
-class ConvMuon(torch.optim.Muon):
-    """torch's Muon, which takes matrices, on convolutions (out, in, h, w) too: seen as (out, h · w · in), sharing memory."""
-
-    def __init__(self, weights: list[nn.Parameter], lr: float, adjust_lr_fn: str = "match_rms_adamw", **options: Any):
-        self.pairs = [(nn.Parameter(_as_matrix(weight.detach())), weight) for weight in weights]
-        matrices = [matrix for matrix, _ in self.pairs]
-        super().__init__(matrices, lr, adjust_lr_fn=adjust_lr_fn, **options)
-
-    def step(self) -> None:
-        for matrix, weight in self.pairs:
-            matrix.grad = _as_matrix(weight.grad)
-        super().step()
-
-
-def _as_matrix(weight: Tensor) -> Tensor:
-    return weight.permute(0, 2, 3, 1).flatten(1) if weight.ndim == 4 else weight
 
 
 def image_draw(images: Tensor, labels: Tensor, recipe: Recipe, flip: bool = False) -> Draw:

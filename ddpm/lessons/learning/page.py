@@ -12,7 +12,8 @@ from PIL import Image
 
 from ddpm.data import to_uint8
 from ddpm.lessons.learning import screen as packing
-from ddpm.lessons.learning.run import SETTINGS, Learning, Snapshots, samplers, samples, step
+from ddpm.lessons.learning.run import SETTINGS, Learning, samplers, samples, step
+from ddpm.lessons.models import Snapshots
 from ddpm.page.builder import (
     DRAW_SEED,
     LATEX,

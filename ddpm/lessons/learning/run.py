@@ -5,17 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddpm.checkpoint import load_network
 from ddpm.data import to_unit
 from ddpm.denoiser import Guided, denoiser
-from ddpm.files import read_json
+from ddpm.lessons.models import SNAPSHOTS, Snapshots
 from ddpm.picture import held_out
 from ddpm.process import Network, add_noise, noise_from_x0, seeded
 from ddpm.sampling import SAMPLERS, generators, normal
@@ -23,11 +21,6 @@ from ddpm.schedule import Linear, grid
 from ddpm.serving.backend import TorchNetwork
 from ddpm.serving.engine import Forward, Work
 from ddpm.settings import SEED, Choice, Setting, Settings
-
-KEPT = (0, 100, 500, 2500, 10_000)
-"""After how many steps the networks are kept, beside the end."""
-
-SNAPSHOTS = (*map(str, KEPT), "end")
 
 PICTURES = 8
 """Of a step's batch on the page."""
@@ -66,27 +59,6 @@ class Learning(Settings):
     @classmethod
     def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
         return SETTINGS
-
-
-# --- the networks as they were ----------------------------------------------------------------------------------------
-
-
-class Snapshots(NamedTuple):
-    """A network as it was after each of SNAPSHOTS, and its losses on the way, as scripts/snapshots.py writes them."""
-
-    networks: tuple[nn.Module, ...]
-    steps: tuple[int, ...]
-    curves: dict[str, list]
-
-
-def load_snapshots(folder: Path, name: str) -> Snapshots:
-    """The snapshots of the network ``name``. Raises FileNotFoundError if one is missing, CheckpointError or ValueError if it is broken."""
-    paths = sorted(folder.glob(f"{name}-*.safetensors"))
-    if len(paths) != len(SNAPSHOTS):
-        raise FileNotFoundError(f"{folder} holds {len(paths)} snapshots of {name}; the lesson needs {len(SNAPSHOTS)}.")
-    loaded = [load_network(path) for path in paths]
-    curves = read_json(folder / f"{name}.json")
-    return Snapshots(tuple(network for network, _ in loaded), tuple(about["steps"] for _, about in loaded), curves)
 
 
 # --- one step of Algorithm 1 ------------------------------------------------------------------------------------------

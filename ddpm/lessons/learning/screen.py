@@ -10,17 +10,8 @@ import numpy as np
 import torch
 
 from ddpm.data import to_uint8
-from ddpm.lessons.learning.run import (
-    LABELS,
-    PICTURES,
-    SAMPLING_STEPS,
-    SNAPSHOTS,
-    STEPS,
-    Learning,
-    Samples,
-    Shown,
-    Snapshots,
-)
+from ddpm.lessons.learning.run import LABELS, PICTURES, SAMPLING_STEPS, STEPS, Learning, Samples, Shown
+from ddpm.lessons.models import SNAPSHOTS, Snapshots
 from ddpm.page.components.shared import component, message
 
 NOISE_SHOWN = 3.0

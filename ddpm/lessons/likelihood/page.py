@@ -9,7 +9,7 @@ import gradio as gr
 
 from ddpm.lessons.likelihood.run import ALL, ONE, SETTINGS, Likelihood, estimates, strata
 from ddpm.lessons.likelihood.screen import frame, screen, start
-from ddpm.lessons.pictures.run import MODELS
+from ddpm.lessons.models import MODELS
 from ddpm.page.builder import (
     DRAW_SEED,
     FOLLOWING,

@@ -25,15 +25,16 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ddpm.data import TOYS, to_unit
+from ddpm.data import to_unit
 from ddpm.denoiser import Guided
 from ddpm.exact import log_mass_between
-from ddpm.lessons.pictures.run import MODELS
+from ddpm.lessons.models import MODELS
 from ddpm.picture import EXAMPLES, examples, held_out
 from ddpm.process import Network, add_noise, like, seeded
 from ddpm.schedule import alpha_bar, grid
 from ddpm.serving.engine import Forward, Work
 from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
+from ddpm.toys import TOYS
 
 ALL, ONE = "all", "one"
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from ddpm.data import MIXTURE_MEANS, MIXTURE_STD
 from ddpm.lessons.line.run import SETTINGS, Line, frames
 from ddpm.lessons.line.screen import frame, player, start
 from ddpm.page.builder import (
@@ -33,6 +32,7 @@ from ddpm.page.builder import (
 from ddpm.page.client import Client, client_of
 from ddpm.process import Network
 from ddpm.serving.engine import Engine
+from ddpm.toys import MIXTURE_MEANS, MIXTURE_STD
 
 INTRODUCTION = """
 # How noise splits into two humps

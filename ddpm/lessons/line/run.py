@@ -13,17 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.data import MIXTURE_MEANS, MIXTURE_STD, MIXTURE_WEIGHTS
 from ddpm.denoiser import unlabelled
 from ddpm.exact import gaussian_mixture, gaussian_mixture_density
-from ddpm.lessons.pictures.run import shown
+from ddpm.lessons.shown import shown
 from ddpm.process import Denoise, Network, seeded
 from ddpm.sampling import SAMPLERS, Step, as_one, follow, levels_alone
 from ddpm.schedule import alpha_bar, grid
 from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
-
-NETWORK = "mixture1d"
-"""The checkpoint of the line: it was trained on the exercise's mixture, wherever the visitor puts the modes."""
+from ddpm.toys import MIXTURE_MEANS, MIXTURE_STD, MIXTURE_WEIGHTS
 
 EDGE = 12.0
 """Densities, curves and histograms reach from −EDGE to EDGE."""

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 
 from ddpm.lessons.line.run import AXIS, BINS, EDGE, Frame, Line, Mode, densities, true_modes
-from ddpm.lessons.pictures.run import shown
+from ddpm.lessons.shown import shown
 from ddpm.page.components.shared import component, message
 
 SCALE = 1024

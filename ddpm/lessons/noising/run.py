@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ddpm.denoiser import Guided
-from ddpm.lessons.pictures.run import MODELS, shown, strip_steps
+from ddpm.lessons.models import MODELS
+from ddpm.lessons.shown import shown, strip_steps
 from ddpm.picture import DRAWING, EXAMPLES, UPLOAD, Pixels, decode, examples, fitted
 from ddpm.process import Network, add_noise, seeded
 from ddpm.sampling import diffuse, normal

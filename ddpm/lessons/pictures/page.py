@@ -10,8 +10,10 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from ddpm.data import Projection, to_uint8
-from ddpm.lessons.pictures.run import ANY, EACH, FIRST, MODELS, Run
+from ddpm.data import to_uint8
+from ddpm.lessons.models import MODELS
+from ddpm.lessons.pictures.frames import frames
+from ddpm.lessons.pictures.run import ANY, EACH, FIRST, Run
 from ddpm.lessons.pictures.screen import frame, player, start
 from ddpm.page.builder import (
     NO_ETA,
@@ -35,7 +37,8 @@ from ddpm.page.client import Client, client_of
 from ddpm.page.experiments import pictures as experiments_of
 from ddpm.plots import tile
 from ddpm.process import Network
-from ddpm.serving.engine import Engine, frames
+from ddpm.projection import Projection
+from ddpm.serving.engine import Engine
 
 
 @dataclass(frozen=True)

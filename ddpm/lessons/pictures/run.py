@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +9,12 @@ from typing import Any
 import torch
 
 from ddpm.denoiser import Guided
+from ddpm.lessons.models import MODELS
 from ddpm.networks import UNetConfig
 from ddpm.process import Network
 from ddpm.sampling import SAMPLERS, Path, Step, follow, generators, normal
 from ddpm.schedule import grid
 from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
-
-MODELS: dict[str, tuple[str, ...]] = {
-    "mnist": tuple("0123456789"),
-    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-}
-"""The image models that the app offers, with their classes."""
 
 EACH, ANY = "each", "any"
 """Labels beside the classes: one class after the other, and no label at all."""
@@ -96,14 +90,3 @@ def perform(run: Run, network: Network) -> Iterator[Step]:
     """The T + 1 states of ``run`` on ``network``, each with x and x0 of shape (count, *D)."""
     path, guided = begin(run, network.config)
     return follow(path, guided.denoiser(network))
-
-
-def strip_steps(steps: int) -> list[int]:
-    """The at most eight step indices, evenly spaced, the last of them T, whose pictures stand beside each other."""
-    return sorted({math.ceil(steps * k / 8) for k in range(1, 9)})
-
-
-def shown(steps: int, most: int = 100) -> frozenset[int]:
-    """The step indices T … 0 worth showing: at most ``most``, evenly spaced, the first and the last among them."""
-    count = min(steps + 1, most)
-    return frozenset(round(i * steps / max(count - 1, 1)) for i in range(count))

@@ -9,11 +9,13 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from ddpm.data import Projection
-from ddpm.lessons.pictures.run import MODELS, Run, shown
+from ddpm.lessons.models import MODELS
+from ddpm.lessons.pictures.frames import Frame
+from ddpm.lessons.pictures.run import Run
+from ddpm.lessons.shown import shown
 from ddpm.page.components.shared import component, message
 from ddpm.plots import CLASS_COLOURS, columns, projection
-from ddpm.serving.engine import Frame
+from ddpm.projection import Projection
 
 
 def player(cloud: Projection, shape: Sequence[int]) -> gr.HTML:

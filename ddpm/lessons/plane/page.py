@@ -8,9 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from ddpm.lessons.plane.run import DRAWN, MINE, SETTINGS, Frame, Plane, frames, sketch
+from ddpm.lessons.plane.run import MINE, SETTINGS, Frame, Plane, frames
 from ddpm.lessons.plane.screen import frame, player, start
-from ddpm.lessons.train.run import Trained
+from ddpm.lessons.points import DATA_NAMES, DRAWN, sketch
+from ddpm.lessons.trained import Trained
 from ddpm.page.builder import (
     NO_ETA,
     SAMPLER_NAMES,
@@ -48,16 +49,6 @@ choose under "Moved by"), until it lies on the data. Watch when the shape appear
 """
 
 _NAMES = tuple(SETTINGS)
-
-DATA = {
-    "moons": "two moons",
-    "swiss_roll": "swiss roll",
-    "circles": "circles",
-    "checkerboard": "checkerboard",
-    "gaussians": "eight Gaussians",
-    "spiral": "spiral",
-    DRAWN: "draw your own",
-}
 
 _DIRECTIONS = {
     "generate": "noise to data: generate",
@@ -126,7 +117,7 @@ def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[g
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         controls = {
-            "data": dropdown(Plane, "data", "Data", "The shape that the particles are to find.", DATA),
+            "data": dropdown(Plane, "data", "Data", "The shape that the particles are to find.", DATA_NAMES),
             "direction": dropdown(
                 Plane, "direction", "Direction", "Make data, or see how noise destroys it.", _DIRECTIONS
             ),
@@ -168,7 +159,7 @@ def _advice(plane: Plane, mine: Trained | None) -> list[str]:
         notes.append(NO_ETA)
     if mine and not mine.has_seen(plane):
         notes.append(
-            f"Your network was trained on other data ({DATA[mine.plane.data]}), so that is what it makes here; "
+            f"Your network was trained on other data ({DATA_NAMES[mine.plane.data]}), so that is what it makes here; "
             "the data and the exact arrows are of the data chosen."
         )
     return notes + left_over(plane.curve)

@@ -8,8 +8,9 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from ddpm.lessons.pictures.run import shown
-from ddpm.lessons.plane.run import AXIS, FIELD_AXIS, Frame, Plane
+from ddpm.lessons.plane.run import Frame, Plane
+from ddpm.lessons.points import AXIS, FIELD_AXIS
+from ddpm.lessons.shown import shown
 from ddpm.page.components.shared import component, message
 from ddpm.page.still import PLOTLY_3D, address
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ddpm.lessons.pictures.run import MODELS, shown, strip_steps
+from ddpm.lessons.models import MODELS
+from ddpm.lessons.shown import shown, strip_steps
 from ddpm.picture import EXAMPLES, examples, fitted
 from ddpm.process import add_noise, seeded
 from ddpm.schedule import alpha_bar, betas, grid

@@ -15,29 +15,21 @@ from typing import Any
 import gradio as gr
 
 from ddpm.checkpoint import CheckpointError
-from ddpm.lessons.plane.page import DATA
-from ddpm.lessons.plane.run import DRAWN, sketch
+from ddpm.lessons.points import DATA_NAMES, DRAWN, sketch
 from ddpm.lessons.train.run import (
-    BUDGET,
     SETTINGS,
-    SHARED_BUDGET,
     TRAINING,
     Apprentice,
-    Budget,
     Frame,
-    NoRoom,
-    Trained,
     Training,
-    Visit,
-    Visits,
     exact_field,
     exact_loss,
-    from_file,
     look,
     shown_batches,
-    to_file,
 )
 from ddpm.lessons.train.screen import COOKIE, file, frame, note, player, start
+from ddpm.lessons.train.sessions import BUDGET, SHARED_BUDGET, Budget, NoRoom, Visit, Visits
+from ddpm.lessons.trained import Trained, from_file, to_file
 from ddpm.page.builder import (
     FOLLOWING,
     QUIET,
@@ -242,7 +234,7 @@ def lesson(engine: Engine, visits: Visits) -> None:
     gr.Markdown(INTRODUCTION)
     with gr.Row(elem_id="ask"):
         controls: dict[str, gr.components.Component] = {
-            "data": dropdown(Training, "data", "Data", "The shape that the network is to learn.", DATA)
+            "data": dropdown(Training, "data", "Data", "The shape that the network is to learn.", DATA_NAMES)
         }
         offered = experiments(EXPERIMENTS)
         offered.choice.render()

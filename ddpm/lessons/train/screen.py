@@ -9,9 +9,11 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from ddpm.lessons.plane.run import FIELD_AXIS
 from ddpm.lessons.plane.screen import SCALE, positions
-from ddpm.lessons.train.run import BUDGET, LEVELS, Frame, Training
+from ddpm.lessons.points import FIELD_AXIS
+from ddpm.lessons.train.run import Frame, Training
+from ddpm.lessons.train.sessions import BUDGET
+from ddpm.lessons.trained import LEVELS
 from ddpm.page.components.shared import component, message
 
 COOKIE = "ddpm_visitor"

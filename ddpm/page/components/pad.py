@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from ddpm.lessons.plane.run import MOST_POINTS
+from ddpm.lessons.points import MOST_POINTS
 
 _HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from ddpm.lessons.pictures.run import MODELS
+from ddpm.lessons.models import MODELS
 from ddpm.page.still import address
 from ddpm.picture import EACH
 
