@@ -24,10 +24,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 # Threads that spin while they wait take a busy neighbour's core, and a step of 2 ms then takes 100; those that sleep at
 # once halve the speed of small steps. So they spin for about a tenth of a millisecond.
@@ -50,32 +49,23 @@ os.environ[place.ROOT] = WHERE.root
 for _name in (place.NAME, place.PORT):
     os.environ.pop(_name, None)
 
+from dataclasses import replace
+
 import gradio as gr
 import torch
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from ddpm import machine
-from ddpm.lessons.learning import page as learning
-from ddpm.lessons.learning.run import Learning
-from ddpm.lessons.likelihood import page as likelihood
-from ddpm.lessons.likelihood.run import Likelihood
-from ddpm.lessons.line import page as line
-from ddpm.lessons.line.run import Line
-from ddpm.lessons.models import Models, load_models, serve
-from ddpm.lessons.noising import page as noising
-from ddpm.lessons.noising.run import Noising
-from ddpm.lessons.pictures import page as pictures
-from ddpm.lessons.plane import page as plane
-from ddpm.lessons.plane.run import Plane
-from ddpm.lessons.schedules import page as curves
-from ddpm.lessons.schedules.run import Curves
-from ddpm.lessons.train import page as train
-from ddpm.lessons.train.run import AT_ONCE, TRAINING, Training
+from ddpm.lessons.models import load_models, serve
+from ddpm.lessons.tour import LESSONS
+from ddpm.lessons.train.page import mine
+from ddpm.lessons.train.run import AT_ONCE, TRAINING
 from ddpm.lessons.train.sessions import Visits
 from ddpm.networks import UNet
 from ddpm.page import guard, sessions, uploads
 from ddpm.page.blocks import Blocks
+from ddpm.page.builder import House, Page
 from ddpm.page.components.lecture import PAGE_CSS, lecture
 from ddpm.page.hosts import Hosts
 from ddpm.page.missing import answer_where_nothing_is
@@ -85,7 +75,6 @@ from ddpm.process import Network
 from ddpm.serving.backend import fastest_batch
 from ddpm.serving.engine import MOST_IN_ALL, MOST_JOBS, Engine
 from ddpm.serving.remote import replicated
-from ddpm.settings import Scheduled, Settings
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -120,27 +109,6 @@ html, body { background: var(--body-background-fill); }
 """
 
 
-class Lesson(NamedTuple):
-    """A page: its name in the navigation, its path below the app's address, and what it shows if that says no more."""
-
-    name: str
-    path: str
-    first: Settings
-
-
-LESSONS = (
-    Lesson("Digits", "", pictures.TEXTS["mnist"].first),
-    Lesson("Colour pictures", "colour", pictures.TEXTS["cifar10"].first),
-    Lesson("On the line", "line", Line()),
-    Lesson("In the plane", "plane", Plane()),
-    Lesson("Train it yourself", "train", Training()),
-    Lesson("Noising", "noising", Noising()),
-    Lesson("Schedules", "schedules", Curves()),
-    Lesson("Learning", "learning", Learning()),
-    Lesson("Likelihood", "likelihood", Likelihood()),
-)
-"""In the order of the navigation."""
-
 PAGES = {lesson.path: lesson.name for lesson in LESSONS}
 """The names of the pages by their paths, below the app's address."""
 
@@ -153,11 +121,13 @@ def build_app() -> tuple[gr.Blocks, Engine]:
     """
     models = load_models(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS)
     networks, lanes = _served(models.pictures)
-    models = models._replace(points=serve(models.points, os.environ.get("DDPM_BACKEND") or None))
+    points = serve(models.points, os.environ.get("DDPM_BACKEND") or None)
+    models = replace(models, pictures=networks, points=points)
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
     engine = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes, {TRAINING: AT_ONCE})
     atexit.register(engine.close)
-    builders = _builders(models, networks, engine)
+    visits = Visits()
+    house = House(engine, models, visits, mine(visits), LESSONS)
     # Pictures and networks that programs ask for are files, which are gone some time later.
     seconds = _whole("DDPM_FILE_SECONDS") or 3600
     expiry = max(1, seconds // 6), seconds
@@ -168,26 +138,8 @@ def build_app() -> tuple[gr.Blocks, Engine]:
             lecture({one.path: one.first for one in LESSONS})
             if models.problem:
                 gr.Markdown(f"**Note.** {models.problem}", elem_id="problem")
-            builders[lesson.path]()
+            Page(lesson, house).build()
     return app, engine
-
-
-def _builders(models: Models, networks: Mapping[str, Network], engine: Engine) -> dict[str, Callable[[], None]]:
-    """What fills the page of each lesson, by path."""
-    visits, clouds = Visits(), models.clouds
-    scheduled = {lesson.name: lesson.path for lesson in LESSONS if isinstance(lesson.first, Scheduled)}
-    others = {name: path for name, path in scheduled.items() if path != "schedules"}
-    return {
-        "": lambda: pictures.lesson(engine, "mnist", networks["mnist"], clouds["mnist"]),
-        "colour": lambda: pictures.lesson(engine, "cifar10", networks["cifar10"], clouds["cifar10"]),
-        "line": lambda: line.lesson(engine, models.line),
-        "plane": lambda: plane.lesson(engine, models.plane, train.mine(visits)),
-        "train": lambda: train.lesson(engine, visits),
-        "noising": lambda: noising.lesson(engine, networks),
-        "schedules": lambda: curves.lesson(engine, others),
-        "learning": lambda: learning.lesson(engine, models.snapshots),
-        "likelihood": lambda: likelihood.lesson(engine, {**networks, **models.points}),
-    }
 
 
 def _served(drawn: Mapping[str, UNet]) -> tuple[dict[str, Network], int]:

@@ -96,13 +96,43 @@ SEED = Number(0, 2**31 - 1, whole=True)
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What is said of a setting where it is declared: what it may be, and how a page asks for it.
+
+    ``label`` and ``info`` stand at its control, ``names`` say how its options are called there; ``step`` is a slider's.
+    ``look`` chooses another control than the usual one: "radio", "number", or "own" for one that the lesson makes itself.
+    """
+
+    allowed: Setting
+    label: str = ""
+    info: str = ""
+    step: float = 1
+    names: Mapping[str, str] = field(default_factory=dict)
+    look: str = ""
+
+
+def setting(default: Any, allowed: Setting, label: str = "", info: str = "", **more: Any) -> Any:
+    """The field of a setting, which is declared here once: control, link, JSON and limits follow from it.
+
+    ``more`` is what else ``Declared`` takes, and dataclasses' ``kw_only``.
+    """
+    named = {"kw_only": more.pop("kw_only")} if "kw_only" in more else {}
+    return field(default=default, metadata={"declared": Declared(allowed, label, info, **more)}, **named)
+
+
+@dataclass(frozen=True)
 class Settings:
     """The base of a run's settings. Raises ValueError, in one sentence, for a setting that is not allowed."""
 
     @classmethod
+    def declared(cls) -> dict[str, Declared]:
+        """What is said of each setting, in the order in which links and programs have them."""
+        return {each.name: each.metadata["declared"] for each in fields(cls)}
+
+    @classmethod
     def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
         """What each setting may be; it may depend on what is ``given`` for another, which may itself be wrong."""
-        raise NotImplementedError
+        return {name: declared.allowed for name, declared in cls.declared().items()}
 
     def __post_init__(self) -> None:
         for name, setting in self.allowed(asdict(self)).items():
@@ -215,31 +245,73 @@ class Betas:
         return allowed and -sum(map(math.log1p, (-beta for beta in betas))) <= -math.log(LEAST_SIGNAL)
 
 
-SCHEDULE: dict[str, Setting] = {
-    "schedule": Choice((*SCHEDULES, TABLE)),
-    "s": Number(0, 0.2),
-    "p": Number(0.5, 5),
-    "reach": Number(0.5, 8),
-    "c": Number(0.5, 20),
-    "table": Betas(),
-}
-"""What a schedule and the parameters of all schedules may be."""
-
-
 def parameters(schedule: str) -> tuple[str, ...]:
     """The names of the settings that belong to one schedule."""
     return (TABLE,) if schedule == TABLE else tuple(each.name for each in fields(SCHEDULES[schedule]))
+
+
+_PARAMETERS = ("s", "p", "reach", "c", "table")
+
+
+def scheduled(default: str) -> Any:
+    """The field of a ``schedule``."""
+    allowed = Choice((*SCHEDULES, TABLE))
+    info, names = "How the noise is shared out over the steps.", {TABLE: "your own table"}
+    return setting(default, allowed, "Noise schedule", info, names=names)
 
 
 @dataclass(frozen=True)
 class Scheduled(Settings):
     """The base of settings with a ``schedule``: the parameter of each schedule, ``table`` being the visitor's own."""
 
-    s: float = field(default=Cosine.s, kw_only=True)
-    p: float = field(default=Polynomial.p, kw_only=True)
-    reach: float = field(default=Sigmoid.reach, kw_only=True)
-    c: float = field(default=Constant.c, kw_only=True)
-    table: str = field(default=DEFAULT_TABLE, kw_only=True)
+    s: float = setting(
+        Cosine.s,
+        Number(0, 0.2),
+        "Offset s",
+        "Of the cosine schedule: how much noise even the first step adds.",
+        step=0.001,
+        kw_only=True,
+    )
+    p: float = setting(
+        Polynomial.p,
+        Number(0.5, 5),
+        "Power p",
+        "Of the polynomial schedule ᾱ = 1 − (t/T)ᵖ: more keeps the data for longer.",
+        step=0.1,
+        kw_only=True,
+    )
+    reach: float = setting(
+        Sigmoid.reach,
+        Number(0.5, 8),
+        "Reach",
+        "Of the sigmoid schedule: more spends more steps at both ends.",
+        step=0.1,
+        kw_only=True,
+    )
+    c: float = setting(
+        Constant.c,
+        Number(0.5, 20),
+        "Rate c",
+        "Of the constant schedule ᾱ = exp(−c t/T): less leaves more signal at the end.",
+        step=0.1,
+        kw_only=True,
+    )
+    table: str = setting(
+        DEFAULT_TABLE,
+        Betas(),
+        "Your own β, from data to noise",
+        "Numbers between 0 and 1 with spaces between, stretched over the T steps; then press Enter. The page "
+        "Schedules draws one.",
+        kw_only=True,
+    )
+
+    @classmethod
+    def declared(cls) -> dict[str, Declared]:
+        """As of all settings, the parameters behind their ``schedule``."""
+        found = super().declared()
+        parameters = {name: found.pop(name) for name in _PARAMETERS}
+        behind = {"schedule": parameters}
+        return {name: one for key, said in found.items() for name, one in {key: said, **behind.get(key, {})}.items()}
 
     @property
     def curve(self) -> Schedule:
@@ -251,6 +323,13 @@ class Scheduled(Settings):
         if schedule == TABLE:
             return Table(decode_betas(self.table))
         return SCHEDULES[schedule](**{name: getattr(self, name) for name in parameters(schedule)})
+
+
+SCHEDULE: dict[str, Setting] = {
+    "schedule": Choice((*SCHEDULES, TABLE)),
+    **{each.name: each.metadata["declared"].allowed for each in fields(Scheduled)},
+}
+"""What a schedule and the parameters of all schedules may be."""
 
 
 def _written(name: str, value: object) -> str:

@@ -23,8 +23,8 @@ from torch import nn
 from ddpm.checkpoint import load_network, load_projection
 from ddpm.data import to_uint8
 from ddpm.lessons.pictures import page as pictures
+from ddpm.lessons.pictures.page import experiments as experiments_of
 from ddpm.lessons.pictures.run import Run, perform
-from ddpm.page.experiments import pictures as experiments_of
 from ddpm.page.still import Still
 from ddpm.plots import columns
 from ddpm.serving.engine import Engine

@@ -17,10 +17,12 @@ from torch.testing import assert_close
 from ddpm.lessons.pictures.run import Run
 from ddpm.lessons.plane.run import Plane
 from ddpm.lessons.schedules.page import MOST_PASTED, PRESETS, shortened
-from ddpm.lessons.schedules.run import HANDLES, NAMES, QUANTITIES, SETTINGS, Curves, bendable, compare, table_through
+from ddpm.lessons.schedules.run import HANDLES, NAMES, QUANTITIES, Curves, bendable, compare, table_through
 from ddpm.lessons.schedules.screen import pack, start
 from ddpm.schedule import alpha_bar, betas, grid
 from ddpm.settings import MOST_TEXT, decode_betas, encode_betas
+
+SETTINGS = Curves.allowed({})
 
 OTHER = Curves(model="cifar10", example=25, steps=7, schedule="table", table="0.2 0.5 0.9", c=2.0, seed=3)
 

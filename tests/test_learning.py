@@ -19,11 +19,10 @@ from ddpm.lessons.learning.run import (
     descend,
     draw,
     predicted_noise,
-    samplers,
     samples,
     step,
 )
-from ddpm.lessons.models import SNAPSHOTS, load_snapshots
+from ddpm.lessons.models import SNAPSHOTS, load_snapshots, samplers
 from ddpm.networks import Convolutions, ConvolutionsConfig
 from ddpm.picture import held_out
 from ddpm.process import add_noise, like

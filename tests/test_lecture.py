@@ -10,7 +10,7 @@ from pages import finish, open_page, query, scrub, state, wait
 
 from app import LESSONS
 from ddpm.lessons.pictures.run import Run
-from ddpm.page.experiments import PLANE
+from ddpm.lessons.plane.page import EXPERIMENTS as PLANE
 
 COURSE = Path(__file__).parents[1] / "docs" / "lecture.json"
 QUICK = {"title": "Short", "experiments": [

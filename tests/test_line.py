@@ -24,7 +24,6 @@ from ddpm.lessons.line.run import (
     BINS,
     EDGE,
     PATHS,
-    SETTINGS,
     Line,
     densities,
     frames,
@@ -42,6 +41,8 @@ from ddpm.process import noise_from_x0, score_from_x0, seeded
 from ddpm.schedule import betas, grid
 from ddpm.serving.engine import Place
 from scripts._served import at_work
+
+SETTINGS = Line.allowed({})
 
 MOVED = Line(mean1=-1.5, mean2=3.0, weight1=3, weight2=1, std=0.4, denoiser="exact", schedule="cosine", steps=100)
 RUNS = [Line(), MOVED, Line(mean1=1 / 3, std=0.25, schedule="polynomial", p=2.5, sampler="heun", eta=0.5, seed=7)]

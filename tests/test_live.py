@@ -12,10 +12,12 @@ from torch.testing import assert_close
 from ddpm.checkpoint import CheckpointError, load_tensors, save_network, save_tensors
 from ddpm.lessons.plane.run import Plane
 from ddpm.lessons.points import DRAWN, FIELD, encode_points
-from ddpm.lessons.train.run import SETTINGS, Apprentice, Training, exact_field, exact_loss, look, shown_batches
+from ddpm.lessons.train.run import Apprentice, Training, exact_field, exact_loss, look, shown_batches
 from ddpm.lessons.train.sessions import Budget, NoRoom, Visits
 from ddpm.lessons.trained import LARGEST_FILE, LEVELS, field, from_file, to_file
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
+
+SETTINGS = Training.allowed({})
 
 TRIANGLE = encode_points(torch.tensor([[-0.8, -0.8], [0.8, -0.8], [0.0, 0.8]]))
 SHORT = Training(batches=100, shown_steps=2)

@@ -10,12 +10,14 @@ from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
 from ddpm.lessons.models import NETWORKS
-from ddpm.lessons.plane.run import MINE, SETTINGS, Plane, frames
+from ddpm.lessons.plane.run import MINE, Plane, frames
 from ddpm.lessons.points import AXIS, DRAWN, FIELD, FIELD_AXIS, MOST_POINTS, STD, decode_points, encode_points, sketch
 from ddpm.lessons.shown import shown
 from ddpm.process import seeded
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import Number
+
+SETTINGS = Plane.allowed({})
 
 TRIANGLE = encode_points(torch.tensor([[-0.8, -0.8], [0.8, -0.8], [0.0, 0.8]]))
 RUNS = [

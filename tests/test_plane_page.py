@@ -16,10 +16,10 @@ from test_plane import TRIANGLE
 
 from ddpm.checkpoint import load_network
 from ddpm.lessons.plane import screen as player
+from ddpm.lessons.plane.page import EXPERIMENTS
 from ddpm.lessons.plane.run import Plane, frames
 from ddpm.lessons.points import AXIS, DRAWN, FIELD, FIELD_AXIS, decode_points, sketch
 from ddpm.page.components import shared
-from ddpm.page.experiments import PLANE as EXPERIMENTS
 from ddpm.process import noise_from_x0, posterior, score_from_x0
 from ddpm.serving.engine import Place
 

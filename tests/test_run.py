@@ -12,7 +12,7 @@ import torch
 from torch.testing import assert_close
 
 from ddpm.lessons.models import MODELS
-from ddpm.lessons.pictures.run import Run, perform, settings
+from ddpm.lessons.pictures.run import Run, perform
 from ddpm.lessons.shown import shown
 from ddpm.networks import UNet, UNetConfig
 from ddpm.sampling import SAMPLERS
@@ -40,7 +40,7 @@ RUNS = [
 ]
 every_run = pytest.mark.parametrize("run", RUNS, ids=range(len(RUNS)))
 
-SETTINGS = settings("mnist")
+SETTINGS = Run.allowed({"model": "mnist"})
 every_model = pytest.mark.parametrize("model", MODELS)
 NUMBERS = [name for name, setting in SETTINGS.items() if isinstance(setting, Number)]
 CHOICES = [name for name, setting in SETTINGS.items() if isinstance(setting, Choice)]

@@ -1,4 +1,4 @@
-"""What a run's visitor is told, and when: ddpm.page.builder.stream."""
+"""What a run's visitor is told, and when: ddpm.page.stream.stream."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from ddpm.page import builder as lesson
 from ddpm.page import client as clients
+from ddpm.page import stream as lesson
 from ddpm.page.client import Client
 from ddpm.serving import engine as engines
 from ddpm.serving.engine import ENOUGH, MOST_UNREAD, Engine

@@ -10,8 +10,8 @@ from pages import query, state, wait
 
 from ddpm.lessons.plane.run import Plane
 from ddpm.lessons.points import encode_points, sketch
+from ddpm.lessons.train.page import EXPERIMENTS
 from ddpm.lessons.trained import LARGEST_FILE
-from ddpm.page.experiments import TRAINING as EXPERIMENTS
 
 QUICK = "/train?data=circles&batches=100&shown_steps=2"
 LONG = "/train?data=circles&batches=5000&shown_steps=2"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,7 @@ from ddpm.hub import Found, for_app
 from ddpm.networks import MLP, UNet
 from ddpm.process import Network
 from ddpm.projection import Projection
-from ddpm.serving.backend import fast
+from ddpm.serving.backend import TorchNetwork, fast
 from ddpm.toys import TOYS
 
 MODELS: dict[str, tuple[str, ...]] = {
@@ -58,14 +60,25 @@ def load_snapshots(folder: Path, name: str) -> Snapshots:
     return Snapshots(tuple(network for network, _ in loaded), tuple(about["steps"] for _, about in loaded), curves)
 
 
-class Models(NamedTuple):
+@dataclass(frozen=True)
+class Models:
     """Networks by name, the planes of the pictures' paths, and what visitors must be told of where they come from."""
 
-    pictures: Mapping[str, UNet]
+    pictures: Mapping[str, Network]
     clouds: Mapping[str, Projection]
     points: Mapping[str, Network]
     snapshots: Mapping[str, Snapshots]
     problem: str
+
+    @cached_property
+    def networks(self) -> dict[str, Network]:
+        """Those of pictures and of points."""
+        return {**self.pictures, **self.points}
+
+    @cached_property
+    def samplers(self) -> tuple[Network, ...]:
+        """Those that draw the Learning lesson's samples."""
+        return samplers(self.snapshots)
 
     @property
     def plane(self) -> dict[str, Network]:
@@ -122,3 +135,9 @@ def _points(found: Found, name: str) -> MLP:
             f"{path} is no network for {name}: it must be an MLP on points of {dimensions} dimensions."
         )
     return network
+
+
+def samplers(trained: Mapping[str, Snapshots]) -> tuple[Network, ...]:
+    """Who makes the samples, in the order of the rows: every snapshot of the first network, the others' ends."""
+    first, *others = trained.values()
+    return tuple(TorchNetwork(network) for network in (*first.networks, *(other.networks[-1] for other in others)))

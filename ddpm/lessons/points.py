@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -15,7 +16,7 @@ from ddpm.distances import sliced_wasserstein_to
 from ddpm.exact import Density, gaussian_mixture, gaussian_mixture_density
 from ddpm.lessons.models import NETWORKS
 from ddpm.process import Denoise, seeded
-from ddpm.settings import Choice, Setting, Settings
+from ddpm.settings import Choice, Settings, setting
 from ddpm.toys import TOYS
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ _SHOWN, _HELD_OUT, _FRESH, _, _DIRECTIONS = range(41, 46)
 
 DRAWN = "drawn"
 """The data that is the visitor's own points."""
+
+DATA_NAMES = {
+    "moons": "two moons",
+    "swiss_roll": "Swiss roll",
+    "circles": "circles",
+    "checkerboard": "checkerboard",
+    "gaussians": "eight Gaussians",
+    "spiral": "spiral",
+    DRAWN: "draw your own",
+}
+"""What pages call the data."""
 
 MOST_POINTS = 500
 """Of a drawing: 1,334 characters in a link."""
@@ -81,20 +93,12 @@ class Drawing:
 # --- data and what is known of it in closed form ----------------------------------------------------------------------
 
 
-DATA: dict[str, Setting] = {"data": Choice((*NETWORKS, DRAWN)), "points": Drawing(MOST_POINTS)}
-"""What the data may be: a toy set, or ``drawn``, which is what ``points`` are."""
-
-
 @dataclass(frozen=True)
 class PointData(Settings):
     """Data in the plane. Raises ValueError, in one sentence, for drawn data without a point."""
 
-    data: str = "moons"
-    points: str = ""
-
-    @classmethod
-    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return DATA
+    data: str = setting("moons", Choice((*NETWORKS, DRAWN)), "Data", names=DATA_NAMES)
+    points: str = setting("", Drawing(MOST_POINTS), look="own")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +108,7 @@ class PointData(Settings):
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> tuple[Self, list[str]]:
         """As of all settings; drawn data without a point becomes the default data, and one sentence says so."""
-        asked, points = (DATA[name].nearest(str(query.get(name, ""))) for name in ("data", "points"))
+        asked, points = (cls.allowed({})[name].nearest(str(query.get(name, ""))) for name in ("data", "points"))
         if asked != DRAWN or points:
             return super().from_query(query)
         found, notes = super().from_query({name: value for name, value in query.items() if name != "data"})
@@ -159,12 +163,10 @@ def distances(data: PointData, count: int) -> tuple[Callable[[Tensor], float], f
     return lambda x: to_held_out(x[:count]), sum(fresh) / len(fresh)
 
 
-DATA_NAMES = {
-    "moons": "two moons",
-    "swiss_roll": "swiss roll",
-    "circles": "circles",
-    "checkerboard": "checkerboard",
-    "gaussians": "eight Gaussians",
-    "spiral": "spiral",
-    DRAWN: "draw your own",
-}
+SCALE = 4096
+"""Positions travel as int16 multiples of 1 / 4096: ±8, a tenth of a pixel apart."""
+
+
+def positions(points: np.ndarray) -> bytes:
+    """Points (N, 2) as little-endian int16."""
+    return np.clip(points * SCALE, -32768, 32767).round().astype("<i2").tobytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,8 @@ from ddpm.picture import held_out
 from ddpm.process import Network, add_noise, noise_from_x0, seeded
 from ddpm.sampling import SAMPLERS, generators, normal
 from ddpm.schedule import Linear, grid
-from ddpm.serving.backend import TorchNetwork
 from ddpm.serving.engine import Forward, Work
-from ddpm.settings import SEED, Choice, Setting, Settings
+from ddpm.settings import SEED, Choice, Settings, setting
 
 PICTURES = 8
 """Of a step's batch on the page."""
@@ -36,13 +35,6 @@ LABELS = (0, 2, 3, 5, 7, 8)
 
 SAMPLING_STEPS = 30
 
-SETTINGS: dict[str, Setting] = {
-    "snapshot": Choice(SNAPSHOTS),
-    "seed": SEED,
-    "noise": SEED,
-}
-"""What each setting of the lesson may be."""
-
 
 @dataclass(frozen=True)
 class Learning(Settings):
@@ -52,13 +44,20 @@ class Learning(Settings):
     Raises ValueError, in one sentence, for a setting that is not allowed.
     """
 
-    snapshot: str = "500"
-    seed: int = 2
-    noise: int = 0
-
-    @classmethod
-    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return SETTINGS
+    snapshot: str = setting(
+        "500",
+        Choice(SNAPSHOTS),
+        "Steps learned so far",
+        "The networks were kept as they were then.",
+        names={"2500": "2,500", "10000": "10,000", "end": "the end"},
+        look="radio",
+    )
+    seed: int = setting(
+        2, SEED, "Draw", "The number of the step's draw: the same gives the same. Press Enter.", look="number"
+    )
+    noise: int = setting(
+        0, SEED, "Seed of the samples", "The noise that all of them begin with. Press Enter.", look="number"
+    )
 
 
 # --- one step of Algorithm 1 ------------------------------------------------------------------------------------------
@@ -168,9 +167,3 @@ def samples(asked: Learning, networks: tuple[Network, ...]) -> Work:
             output = yield Forward(network, *asks.rows(x, log_snr))
             states[i] = path.send(asks.x0(x, log_snr, output))
     yield Samples(0, torch.stack([state.x for state in states]).numpy())
-
-
-def samplers(trained: Mapping[str, Snapshots]) -> tuple[Network, ...]:
-    """Who makes the samples, in the order of the rows: every snapshot of the first network, the others' ends."""
-    first, *others = trained.values()
-    return tuple(TorchNetwork(network) for network in (*first.networks, *(other.networks[-1] for other in others)))

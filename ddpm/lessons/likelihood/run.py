@@ -16,24 +16,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ddpm.data import to_unit
+from ddpm.data import to_uint8, to_unit
 from ddpm.denoiser import Guided
 from ddpm.exact import log_mass_between
-from ddpm.lessons.models import MODELS
+from ddpm.lessons.models import MODELS, NETWORKS
+from ddpm.lessons.points import DATA_NAMES
+from ddpm.lessons.words import EXAMPLE_INFO, MOVED_BY
 from ddpm.picture import EXAMPLES, examples, held_out
 from ddpm.process import Network, add_noise, like, seeded
 from ddpm.schedule import alpha_bar, grid
 from ddpm.serving.engine import Forward, Work
-from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
+from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, scheduled, setting
 from ddpm.toys import TOYS
 
 ALL, ONE = "all", "one"
@@ -47,17 +49,6 @@ ROUNDS, ROWS, POINT_ROWS = 60, 1, 64
 REFERENCE = 4000
 """Points of a toy over which its L_T and its exact log-likelihood are averaged."""
 
-SETTINGS: dict[str, Setting] = {
-    "data": Choice((*MODELS, *TOYS)),
-    "of": Choice((ALL, ONE)),
-    "example": Number(0, EXAMPLES - 1, whole=True),
-    "denoiser": Choice(("learned", "exact")),
-    "steps": STEPS,
-    **SCHEDULE,
-    "seed": SEED,
-}
-"""What each setting of an estimate may be."""
-
 
 @dataclass(frozen=True)
 class Likelihood(Scheduled):
@@ -67,17 +58,37 @@ class Likelihood(Scheduled):
     The ``denoiser`` may be the "exact" one of a toy. Raises ValueError, in one sentence, for a setting that is not allowed.
     """
 
-    data: str = "mnist"
-    of: str = ALL
-    example: int = 3
-    denoiser: str = "learned"
-    steps: int = 1000
-    schedule: str = "linear"
-    seed: int = 0
-
-    @classmethod
-    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return SETTINGS
+    data: str = setting(
+        "mnist",
+        Choice((*MODELS, *TOYS)),
+        "Data",
+        "Of points the exact answer is known, too.",
+        names={
+            "mnist": "digits (MNIST)",
+            "cifar10": "colour pictures (CIFAR-10)",
+            "mixture1d": "the line: two Gaussians",
+            **{name: f"plane: {DATA_NAMES[name]}" for name in NETWORKS},
+        },
+    )
+    of: str = setting(
+        ALL,
+        Choice((ALL, ONE)),
+        "The bound of",
+        "The average, or the picture that you pick below.",
+        names={ALL: "all test pictures here", ONE: "one of them"},
+        look="radio",
+    )
+    example: int = setting(
+        3,
+        Number(0, EXAMPLES - 1, whole=True),
+        "Example",
+        f"Of one: {EXAMPLE_INFO[0].lower()}{EXAMPLE_INFO[1:]}",
+        look="typed",
+    )
+    denoiser: str = setting("learned", Choice(("learned", "exact")), "x̂₀ from", MOVED_BY, look="radio")
+    steps: int = setting(1000, STEPS, "Steps T", "From noise to data: one term of the sum each.")
+    schedule: str = scheduled("linear")
+    seed: int = setting(0, SEED, "Seed", "Of all random draws. Press Enter.", look="number")
 
     @property
     def of_pictures(self) -> bool:
@@ -204,9 +215,21 @@ class Estimate(NamedTuple):
         return Mean(sum(part.value for part in parts), math.hypot(*(part.error for part in parts)))
 
 
+class Opening(NamedTuple):
+    """What an estimate opens with: the pictures (N, C, H, W) uint8 that it averages over, or none of points."""
+
+    pictures: Tensor | None
+
+
+def look(asked: Likelihood, network: Network) -> Work:
+    """The job of the page: what it opens with, then the estimates."""
+    yield Opening(to_uint8(population(asked).reference) if asked.of_pictures else None)
+    yield from estimates(asked, network)
+
+
 @torch.no_grad()
 def estimates(asked: Likelihood, network: Network, rounds: int = ROUNDS) -> Work:
-    """The job of ``asked``: an ``Estimate`` after every round that leaves two draws or more of each range of t.
+    """The estimates of ``asked``: an ``Estimate`` after every round that leaves two draws or more of each range of t.
 
     A round evaluates as many draws of data, noise and t in each range of t. ``network`` is asked without a label.
     """

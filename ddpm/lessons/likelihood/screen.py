@@ -7,8 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from ddpm.data import to_uint8
-from ddpm.lessons.likelihood.run import ROUNDS, Estimate, Likelihood, Mean, population, strata
+from ddpm.lessons.likelihood.run import ROUNDS, Estimate, Likelihood, Mean, Opening, strata
 from ddpm.page.components.shared import component, message
 
 SHOWN = 20
@@ -20,19 +19,24 @@ def screen() -> gr.HTML:
     return component(Path(__file__).parent, {"rounds": ROUNDS}, ("tiles.js",), clock=False)
 
 
-def start(asked: Likelihood, job: int, notes: Sequence[str]) -> str:
+def pack(shown: Opening | Estimate, job: int, asked: Likelihood, notes: Sequence[str]) -> str:
+    """What the job gives as a message; ``notes`` are for the visitor."""
+    return start(asked, job, notes, shown) if isinstance(shown, Opening) else frame(shown, job)
+
+
+def start(asked: Likelihood, job: int, notes: Sequence[str], opening: Opening) -> str:
     """Opens an estimate of ``asked`` with the pictures that it is of; ``notes`` are for the visitor."""
-    x0 = population(asked).reference if asked.of_pictures else None
+    pictures = opening.pictures
     return message(
-        to_uint8(x0[:SHOWN]).numpy().tobytes() if x0 is not None else b"",
+        b"" if pictures is None else pictures[:SHOWN].numpy().tobytes(),
         kind="start",
         job=job,
         run=asked.values(),
         query=asked.query(),
         notes=list(notes),
         ranges=strata(asked.steps),
-        shape=x0.shape[1:] if x0 is not None else None,
-        pictures=len(x0) if x0 is not None else 0,
+        shape=None if pictures is None else pictures.shape[1:],
+        pictures=0 if pictures is None else len(pictures),
         byExact=asked.is_exact,
     )
 

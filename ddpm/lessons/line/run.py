@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from torch import Tensor
 from ddpm.denoiser import unlabelled
 from ddpm.exact import gaussian_mixture, gaussian_mixture_density
 from ddpm.lessons.shown import shown
+from ddpm.lessons.words import MOVED_BY, SAMPLER_NAMES, STEPS_INFO
 from ddpm.process import Denoise, Network, seeded
 from ddpm.sampling import SAMPLERS, Step, as_one, follow, levels_alone
 from ddpm.schedule import alpha_bar, grid
-from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
+from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, scheduled, setting
 from ddpm.toys import MIXTURE_MEANS, MIXTURE_STD, MIXTURE_WEIGHTS
 
 EDGE = 12.0
@@ -34,22 +35,6 @@ BINS = 240
 PATHS = 100
 """How many of the samples are followed one by one."""
 
-SETTINGS: dict[str, Setting] = {
-    "mean1": Number(-5, 5),
-    "mean2": Number(-5, 5),
-    "weight1": Number(1, 9, whole=True),
-    "weight2": Number(1, 9, whole=True),
-    "std": Number(0.2, 1.5),
-    "denoiser": Choice(("learned", "exact")),
-    "count": Number(PATHS, 10_000, whole=True),
-    "steps": STEPS,
-    **SCHEDULE,
-    "sampler": Choice(tuple(SAMPLERS)),
-    "eta": Number(0, 1),
-    "seed": SEED,
-}
-"""What each setting of a run on the line may be."""
-
 
 @dataclass(frozen=True)
 class Line(Scheduled):
@@ -59,22 +44,34 @@ class Line(Scheduled):
     the samples: the "learned" or the "exact" one. Raises ValueError, in one sentence, for a setting that is not allowed.
     """
 
-    mean1: float = MIXTURE_MEANS[0]
-    mean2: float = MIXTURE_MEANS[1]
-    weight1: int = 1
-    weight2: int = 2
-    std: float = MIXTURE_STD
-    denoiser: str = "learned"
-    count: int = 10_000
-    steps: int = 250
-    schedule: str = "constant"
-    sampler: str = "ddim"
-    eta: float = 1.0
-    seed: int = 0
-
-    @classmethod
-    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return SETTINGS
+    mean1: float = setting(
+        MIXTURE_MEANS[0],
+        Number(-5, 5),
+        "Mean of the first mode",
+        "Where the first Gaussian of the data lies.",
+        step=0.1,
+    )
+    mean2: float = setting(
+        MIXTURE_MEANS[1], Number(-5, 5), "Mean of the second mode", "Where the second one lies.", step=0.1
+    )
+    weight1: int = setting(
+        1, Number(1, 9, whole=True), "Weight of the first", "Its share of the data, against the second's."
+    )
+    weight2: int = setting(2, Number(1, 9, whole=True), "Weight of the second", "1 : 2 is one third to two thirds.")
+    std: float = setting(MIXTURE_STD, Number(0.2, 1.5), "Standard deviation", "The width of both.", step=0.05)
+    denoiser: str = setting("learned", Choice(("learned", "exact")), "Moved by", MOVED_BY, look="radio")
+    count: int = setting(
+        10_000, Number(PATHS, 10_000, whole=True), "Samples", "More make the histogram finer.", step=100
+    )
+    steps: int = setting(250, STEPS, "Steps T", STEPS_INFO)
+    schedule: str = scheduled("constant")
+    sampler: str = setting(
+        "ddim", Choice(tuple(SAMPLERS)), "Sampler", "How one step follows from x̂₀.", names=SAMPLER_NAMES
+    )
+    eta: float = setting(
+        1.0, Number(0, 1), "Noise added on the way, η", "0: none, smooth paths (DDIM). 1: as much as DDPM.", step=0.05
+    )
+    seed: int = setting(0, SEED, "Seed", "The noise begun with: the same seed gives the same samples.", look="number")
 
     @property
     def means(self) -> tuple[float, float]:
@@ -154,6 +151,13 @@ def _mode(x: Tensor, mass: Tensor) -> Mode | None:
 # --- carried out ------------------------------------------------------------------------------------------------------
 
 
+class Opening(NamedTuple):
+    """What a run opens with: p_t on AXIS at each shown step (frames, 401), and what the data's two modes are."""
+
+    densities: np.ndarray
+    truth: tuple[Mode, Mode]
+
+
 class Frame(NamedTuple):
     """One shown step: the followed samples (100,), how many of all lie in each bin (240,), x̂0 on AXIS (401,), learned and
     exact; and at the last step the samples' two modes. Without samples none of them: (0,) and zeros.
@@ -199,9 +203,15 @@ def interpolated(table: Table) -> Denoise:
     return denoise
 
 
+def look(line: Line, network: Network, samples: bool = True) -> Iterator[Opening | Frame | None]:
+    """The job of the page: what it opens with, then the frames."""
+    yield Opening(densities(line).numpy(), true_modes(line))
+    yield from frames(line, network, samples)
+
+
 @torch.no_grad()
 def frames(line: Line, network: Network, samples: bool = True) -> Iterator[Frame | None]:
-    """The job of ``line``: a frame for each step worth showing and None for the others.
+    """The steps of ``line``: a frame for each step worth showing and None for the others.
 
     Without ``samples`` only the curves of each shown step.
     """

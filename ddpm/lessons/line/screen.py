@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from ddpm.lessons.line.run import AXIS, BINS, EDGE, Frame, Line, Mode, densities, true_modes
+from ddpm.lessons.line.run import AXIS, BINS, EDGE, Frame, Line, Mode, Opening
 from ddpm.lessons.shown import shown
 from ddpm.page.components.shared import component, message
 
@@ -21,9 +21,14 @@ def player() -> gr.HTML:
     return component(Path(__file__).parent, {"axis": AXIS.tolist(), "edge": EDGE, "bins": BINS, "scale": SCALE})
 
 
-def start(line: Line, job: int, notes: Sequence[str], samples: bool) -> str:
+def pack(shown: Opening | Frame, job: int, line: Line, notes: Sequence[str], samples: bool) -> str:
+    """What the job gives as a message; ``notes`` are for the visitor."""
+    return start(line, job, notes, samples, shown) if isinstance(shown, Opening) else frame(shown, job, line.count)
+
+
+def start(line: Line, job: int, notes: Sequence[str], samples: bool, opening: Opening) -> str:
     """Opens the player on ``line`` with p_t at every shown step, uint16 of its peak; ``notes`` are for the visitor."""
-    density = densities(line).numpy()
+    density = opening.densities
     peak = float(density.max())
     return message(
         np.rint(density * (65535 / peak)).astype("<u2").tobytes(),
@@ -37,7 +42,7 @@ def start(line: Line, job: int, notes: Sequence[str], samples: bool) -> str:
         peak=peak,
         samples=line.count if samples else 0,
         trained=line.is_exercise,
-        truth=[mode._asdict() for mode in true_modes(line)],
+        truth=[mode._asdict() for mode in opening.truth],
     )
 
 

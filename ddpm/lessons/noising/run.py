@@ -15,12 +15,13 @@ from torch import Tensor
 from ddpm.denoiser import Guided
 from ddpm.lessons.models import MODELS
 from ddpm.lessons.shown import shown, strip_steps
+from ddpm.lessons.words import EXAMPLE_INFO, MODEL_NAMES
 from ddpm.picture import DRAWING, EXAMPLES, UPLOAD, Pixels, decode, examples, fitted
 from ddpm.process import Network, add_noise, seeded
 from ddpm.sampling import diffuse, normal
 from ddpm.schedule import alpha, grid, sigma
 from ddpm.serving.engine import Forward, Work
-from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
+from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, Setting, scheduled, setting
 
 if TYPE_CHECKING:
     from typing import Self
@@ -35,19 +36,6 @@ BINS, EDGE = 64, 4.0
 
 VALUES = 50_000
 """Pixel values in the many draws that are measured: 63 draws of a digit, 16 of a colour picture."""
-
-_COMMON: dict[str, Setting] = {
-    "model": Choice(tuple(MODELS)),
-    "picture": Choice((EXAMPLE, DRAWN, UPLOADED)),
-    "example": Number(0, EXAMPLES - 1, whole=True),
-    "drawing": Pixels(DRAWING, 4),
-    "upload": Pixels(UPLOAD, 8),
-    "way": Choice(WAYS),
-    "t": STEPS,  # and at most the steps asked for
-    "steps": STEPS,
-    **SCHEDULE,
-    "seed": SEED,
-}
 
 
 def _no_upload(query: Mapping[str, Any]) -> str:
@@ -68,20 +56,61 @@ class Noising(Scheduled):
     setting that is not allowed, and for an uploaded picture that is missing.
     """
 
-    model: str = "mnist"
-    picture: str = EXAMPLE
-    example: int = 3
-    drawing: str = ""
-    upload: str = ""
-    way: str = "jump"
-    t: int = 300
-    steps: int = 1000
-    schedule: str = "linear"
-    seed: int = 0
+    model: str = setting(
+        "mnist",
+        Choice(tuple(MODELS)),
+        "Network",
+        "Which of our networks looks at the picture.",
+        names=MODEL_NAMES,
+        look="radio",
+    )
+    picture: str = setting(
+        EXAMPLE,
+        Choice((EXAMPLE, DRAWN, UPLOADED)),
+        "Picture",
+        "What is noised.",
+        names={EXAMPLE: "an example", DRAWN: "drawn by you", UPLOADED: "uploaded by you"},
+        look="radio",
+    )
+    example: int = setting(3, Number(0, EXAMPLES - 1, whole=True), "Example", EXAMPLE_INFO, look="typed")
+    drawing: str = setting(
+        "",
+        Pixels(DRAWING, 4),
+        "Drawing",
+        "For the picture drawn: rows from the top, black 0 to white 15.",
+        look="typed",
+    )
+    upload: str = setting(
+        "",
+        Pixels(UPLOAD, 8),
+        "Upload",
+        "For the picture uploaded: rows from the top, red, then green, then blue.",
+        look="typed",
+    )
+    way: str = setting(
+        "jump",
+        Choice(WAYS),
+        "The way to xₜ",
+        "How the noise is put in.",
+        names={
+            "jump": "in one jump",
+            "chain": "step by step",
+            "mix": "mixing, Gaussian noise",
+            "mix-uniform": "mixing, uniform noise",
+        },
+        look="radio",
+    )
+    t: int = setting(300, STEPS, "Step t", "1: hardly any noise. T: hardly anything else.", look="own")
+    steps: int = setting(1000, STEPS, "Steps T", "From data to noise.")
+    schedule: str = scheduled("linear")
+    seed: int = setting(0, SEED, "Seed", "The noise drawn: the same seed gives the same. Press Enter.", look="number")
 
     @classmethod
     def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return {**_COMMON, "t": Number(1, STEPS.nearest(str(given.get("steps"))) or cls.steps, whole=True)}
+        return {
+            **super().allowed(given),
+            "t": Number(1, STEPS.nearest(str(given.get("steps"))) or cls.steps, whole=True),
+        }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,8 +129,9 @@ class Noising(Scheduled):
         """
         steps = STEPS.nearest(str(query.get("steps"))) or cls.steps
         query = {"t": math.ceil(cls.t * steps / cls.steps), **query}
-        wanted = _COMMON["picture"].nearest(str(query.get("picture"))) == UPLOADED
-        if not wanted or _COMMON["upload"].nearest(str(query.get("upload", ""))):
+        allowed = cls.allowed({})
+        wanted = allowed["picture"].nearest(str(query.get("picture"))) == UPLOADED
+        if not wanted or allowed["upload"].nearest(str(query.get("upload", ""))):
             return super().from_query(query)
         noising, notes = super().from_query({**query, "picture": EXAMPLE})
         return noising, [*notes, _no_upload(query)]

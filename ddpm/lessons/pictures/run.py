@@ -10,31 +10,17 @@ import torch
 
 from ddpm.denoiser import Guided
 from ddpm.lessons.models import MODELS
+from ddpm.lessons.words import SAMPLER_NAMES, STEPS_INFO
 from ddpm.networks import UNetConfig
 from ddpm.process import Network
 from ddpm.sampling import SAMPLERS, Path, Step, follow, generators, normal
 from ddpm.schedule import grid
-from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
+from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, Setting, scheduled, setting
+
+_MODEL = Choice(tuple(MODELS))
 
 EACH, ANY = "each", "any"
 """Labels beside the classes: one class after the other, and no label at all."""
-
-
-_MODEL = Choice(tuple(MODELS))
-_COMMON: dict[str, Setting] = {
-    "count": Number(1, 25, whole=True),
-    "steps": STEPS,
-    **SCHEDULE,
-    "sampler": Choice(tuple(SAMPLERS)),
-    "eta": Number(0, 1),
-    "guidance": Number(0, 8),
-    "seed": SEED,
-}
-
-
-def settings(model: str) -> dict[str, Setting]:
-    """What each setting of a run of ``model`` may be. Raises KeyError for a model that is not offered."""
-    return {"model": _MODEL, "label": Choice((EACH, ANY, *MODELS[model])), **_COMMON}
 
 
 @dataclass(frozen=True)
@@ -45,19 +31,34 @@ class Run(Scheduled):
     a schedule each. Sample i of a run depends on (``seed``, i) and its label alone. Raises ValueError, in one sentence, for a setting that is not allowed.
     """
 
-    model: str = "mnist"
-    label: str = EACH
-    count: int = 10
-    steps: int = 50
-    schedule: str = "cosine"
-    sampler: str = "ddim"
-    eta: float = 0.0
-    guidance: float = 0.0
-    seed: int = 0
+    model: str = setting("mnist", _MODEL)
+    label: str = setting(EACH, Choice((EACH, ANY)), "Label", look="own")
+    count: int = setting(10, Number(1, 25, whole=True), "How many", "Pictures computed side by side.")
+    steps: int = setting(50, STEPS, "Steps T", STEPS_INFO)
+    schedule: str = scheduled("cosine")
+    sampler: str = setting(
+        "ddim",
+        Choice(tuple(SAMPLERS)),
+        "Sampler",
+        "How a step is taken: with or without new noise, to first or second order.",
+        names=SAMPLER_NAMES,
+    )
+    eta: float = setting(
+        0.0, Number(0, 1), "Noise added on the way, η", "0: none (DDIM). 1: as much as DDPM adds.", step=0.05
+    )
+    guidance: float = setting(
+        0.0,
+        Number(0, 8),
+        "Guidance w",
+        "0: the network as it is. 0.2: fewer wrong ones. More: exaggerates what was asked for.",
+        step=0.1,
+    )
+    seed: int = setting(0, SEED, "Seed", "The noise begun with: the same seed gives the same pictures.", look="number")
 
     @classmethod
     def allowed(cls, given: Mapping[str, Any]) -> dict[str, Setting]:
-        return settings(_MODEL.nearest(str(given.get("model"))) or cls.model)
+        model = _MODEL.nearest(str(given.get("model"))) or cls.model
+        return {**super().allowed(given), "label": Choice((EACH, ANY, *MODELS[model]))}
 
     @property
     def rows_each(self) -> int:

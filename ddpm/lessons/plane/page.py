@@ -2,59 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ddpm.lessons.plane.run import MINE, SETTINGS, Frame, Plane, frames
-from ddpm.lessons.plane.screen import frame, player, start
-from ddpm.lessons.points import DATA_NAMES, DRAWN, sketch
+from ddpm.lessons.plane.program import program
+from ddpm.lessons.plane.run import MINE, Frame, Opening, Plane, frames, look
+from ddpm.lessons.plane.screen import pack, player
+from ddpm.lessons.points import DATA_NAMES, DRAWN, MOST_POINTS, encode_points
 from ddpm.lessons.trained import Trained
-from ddpm.page.builder import (
-    NO_ETA,
-    SAMPLER_NAMES,
-    STREAMING,
-    buttons,
-    connect,
-    dropdown,
-    endpoint,
-    experiments,
-    follow_schedule,
-    last,
-    left_over,
-    moved_by,
-    schedule,
-    schedule_moved,
-    seed,
-    show_for,
-    slider,
-    stream,
-    taking,
-    told,
+from ddpm.lessons.words import NO_ETA, left_over
+from ddpm.page.api import run_only, run_summary
+from ddpm.page.builder import House, Lesson, Page, connect_run_buttons, read_text, run_buttons
+from ddpm.page.components.pad import drawer, pad
+from ddpm.page.events import show_for
+from ddpm.page.experiments import described
+from ddpm.page.stream import Answer, last
+from ddpm.process import Network, seeded
+from ddpm.scaling import AS_IT_IS, Scaling
+from ddpm.toys import TOYS
+
+TEXT = read_text(Path(__file__).parent)
+
+_PATHS = {"trails": "all", "arrows": "none", "contours": "none", "of": "learned"}
+_FIELD = {"trails": "clicked", "arrows": "noise", "contours": "none", "of": "learned"}
+_FEW = encode_points(TOYS["moons"](24, seeded(5)))
+
+EXPERIMENTS = described(
+    TEXT,
+    {
+        "Ten steps: linear schedule": Plane(steps=10, schedule="linear"),
+        "Ten steps: polynomial schedule": Plane(steps=10, schedule="polynomial"),
+        "A constant β that never reaches noise": Plane(schedule="constant", c=0.5),
+        "DDIM, smooth paths": Plane(steps=50, count=300),
+        "DDPM, from the same noise": Plane(steps=50, count=300, eta=1.0),
+        "Too few steps on the checkerboard": Plane(data="checkerboard", steps=5),
+        "A field that has memorised its data": Plane(data=DRAWN, points=_FEW, denoiser="exact"),
+    },
+    {
+        "Ten steps: linear schedule": _PATHS,
+        "Ten steps: polynomial schedule": _PATHS,
+        "A constant β that never reaches noise": {
+            "contours": "exact",
+            "trails": "none",
+            "arrows": "none",
+            "of": "learned",
+        },
+        "DDIM, smooth paths": _PATHS,
+        "DDPM, from the same noise": _PATHS,
+        "Too few steps on the checkerboard": _PATHS,
+        "A field that has memorised its data": _FIELD | {"of": "exact"},
+    },
 )
-from ddpm.page.client import client_of
-from ddpm.page.components.pad import pad
-from ddpm.page.experiments import PLANE as EXPERIMENTS
-from ddpm.process import Network
-from ddpm.scaling import AS_IT_IS
-from ddpm.serving.engine import Engine
-
-INTRODUCTION = """
-# How noise flows into a shape
-Each blue dot starts as pure noise and follows the arrows, which a network of 300,000 weights has learned (or what you
-choose under "Moved by"), until it lies on the data. Watch when the shape appears: late, once the noise is about as small as its details. Set "from" to
-*both* to see the true arrows beside the learned ones: they differ most where there is no data to learn from.
-"""
-
-_NAMES = tuple(SETTINGS)
-
-_DIRECTIONS = {
-    "generate": "noise to data: generate",
-    "chain": "data to noise: the chain, step by step",
-    "jump": "data to noise: in one jump from x₀",
-}
 
 _NOT_YET = (
     "You have no network of your own here yet: train or load one on the page Train it yourself. "
@@ -62,89 +64,46 @@ _NOT_YET = (
 )
 
 
-def lesson(engine: Engine, networks: Mapping[str, Network], mine_of: Callable[[gr.Request], Trained | None]) -> None:
-    """Adds the lesson to the ``gr.Blocks`` being built; ``networks`` are the trained ones by the name of their data.
+def _mover(
+    house: House, plane: Plane, notes: list[str], request: gr.Request
+) -> tuple[Plane, list[str], Network | None, Scaling]:
+    """The run with the network that there is, the notes on it, that network, and its scaling."""
+    mine = house.mine(request) if plane.denoiser == MINE else None
+    if plane.denoiser == MINE and not mine:
+        plane, notes = replace(plane, denoiser="learned"), [*notes, _NOT_YET]
+    network, scaling = (mine.network, mine.scaling) if mine else (house.models.plane.get(plane.data), AS_IT_IS)
+    return plane, notes + _advice(plane, mine), network, scaling
 
-    ``mine_of`` gives the visitor's own network, if there is one.
+
+def flow(house: House, plane: Plane, notes: list[str], request: gr.Request, particles: bool = True) -> Answer:
+    """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
+
+    Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
+    frame's payload is little-endian: the particles as int16, 4096 to the unit, count × 2; x0 on the arrows'
+    20 × 20 points as float32, learned, if there is a network, then exact, 400 × 2 each; the density on
+    100 × 100 points as a byte each.
     """
+    plane, notes, network, scaling = _mover(house, plane, notes, request)
+    work: Iterator[Opening | Frame | None] = look(plane, network, particles, scaling)
+    return Answer(work, lambda shown, job: pack(shown, job, plane, notes, particles, network is not None))
 
-    def job_of(
-        plane: Plane, notes: list[str], request: gr.Request, particles: bool = True
-    ) -> tuple[Plane, list[str], Network | None, Iterator[Frame | None]]:
-        """The run with the network that there is, the notes on it, that network, and its steps."""
-        mine = mine_of(request) if plane.denoiser == MINE else None
-        if plane.denoiser == MINE and not mine:
-            plane, notes = replace(plane, denoiser="learned"), [*notes, _NOT_YET]
-        network, scaling = (mine.network, mine.scaling) if mine else (networks.get(plane.data), AS_IT_IS)
-        return plane, notes + _advice(plane, mine), network, frames(plane, network, particles, scaling)
 
-    def messages_of(plane: Plane, notes: list[str], request: gr.Request, particles: bool = True) -> AsyncIterator[str]:
-        plane, notes, network, steps = job_of(plane, notes, request, particles)
-        data = sketch(plane).numpy()
+def field(house: House, plane: Plane, notes: list[str], request: gr.Request) -> Answer:
+    """The same without particles."""
+    return flow(house, plane, notes, request, particles=False)
 
-        def opening(job: int) -> str:
-            return start(plane, job, notes, particles, data, network is not None)
 
-        return stream(engine, steps, client_of(request), opening, frame)
+async def generate_plane(house: House, plane: Plane, notes: list[str], request: gr.Request) -> dict[str, Any]:
+    """Sends particles from noise to a data set in the plane with a diffusion model, and answers once the run is over.
 
-    def flow(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
-        """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
-
-        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
-        frame's payload is little-endian: the particles as int16, 4096 to the unit, count × 2; x0 on the arrows'
-        20 × 20 points as float32, learned, if there is a network, then exact, 400 × 2 each; the density on
-        100 × 100 points as a byte each.
-        """
-        return messages_of(*Plane.from_query(query), request)
-
-    def field(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
-        return messages_of(*Plane.from_query(query), request, particles=False)
-
-    async def generate_plane(query: dict[str, Any], request: gr.Request) -> dict[str, Any]:
-        """Sends particles from noise to a data set in the plane with a diffusion model, and answers once the run is over.
-
-        Gives an object with the settings used, the query of the page's link to the same run, notes, seconds computed,
-        the particles (count × 2), their sliced Wasserstein distance to held-out data, and the floor: what fresh
-        data would have in their place.
-        """
-        plane, notes, _, steps = job_of(*Plane.from_query(query), request)
-        end = await last(engine, steps, request)
-        particles = end.x.round(4).tolist()
-        return told(
-            plane, notes, particles=particles, distance=end.distance, floor=end.floor, seconds=round(end.seconds, 3)
-        )
-
-    gr.Markdown(INTRODUCTION)
-    with gr.Row(elem_id="ask"):
-        controls = {
-            "data": dropdown(Plane, "data", "Data", "The shape that the particles are to find.", DATA_NAMES),
-            "direction": dropdown(
-                Plane, "direction", "Direction", "Make data, or see how noise destroys it.", _DIRECTIONS
-            ),
-        }
-        offered = experiments(EXPERIMENTS)
-        offered.choice.render()
-        pressed = buttons()
-    offered.text.render()
-    with gr.Row(elem_id="stage"):
-        with gr.Column(scale=3, min_width=320):
-            screen = player()
-        with gr.Column(scale=1, min_width=280, elem_id="settings"):
-            with gr.Column(visible=False, elem_id="drawer") as drawer:
-                controls["points"] = pad()
-            controls |= _settings()
-
-    controls = {name: controls[name] for name in _NAMES}
-    inputs = list(controls.values())
-    streaming = {"outputs": screen, **STREAMING}
-    run = connect(engine, pressed, controls, screen, flow, Plane.from_query, "flow")
-    endpoint(generate_plane, "generate_plane", controls, [gr.JSON(label="Run", visible=False)], SETTINGS)
-    offered.connect(controls, screen, run)
-    # Only what the visitor does: what a link sets comes with a run of its own.
-    seen = [*schedule_moved(controls), controls["data"].select, controls["points"].input]
-    gr.on(seen, taking(controls, field), inputs, **streaming, api_visibility="private")
-    show_for(controls["data"], {drawer: [DRAWN]})
-    follow_schedule(controls)
+    Gives an object with the settings used, the query of the page's link to the same run, notes, seconds computed,
+    the particles (count × 2), their sliced Wasserstein distance to held-out data, and the floor: what fresh
+    data would have in their place.
+    """
+    plane, notes, network, scaling = _mover(house, plane, notes, request)
+    end = await last(house.engine, frames(plane, network, scaling=scaling), request)
+    measures = {"distance": end.distance, "floor": end.floor, "seconds": round(end.seconds, 3)}
+    return run_summary(plane, notes, particles=end.x.round(4).tolist(), **measures)
 
 
 def _advice(plane: Plane, mine: Trained | None) -> list[str]:
@@ -165,17 +124,29 @@ def _advice(plane: Plane, mine: Trained | None) -> list[str]:
     return notes + left_over(plane.curve)
 
 
-def _settings() -> dict[str, gr.components.Component]:
-    return {
-        "denoiser": moved_by(
-            Plane, "What predicts x̂₀: the network, the exact formula, or a network that you have trained."
-        ),
-        "count": slider(Plane, "count", 100, "Particles", "More fill the shape, fewer are easier to follow."),
-        "steps": slider(Plane, "steps", 1, "Steps T", "From noise to data: fewer are faster, more are more accurate."),
-        **schedule(Plane),
-        "sampler": dropdown(Plane, "sampler", "Sampler", "How one step follows from x̂₀.", SAMPLER_NAMES),
-        "eta": slider(
-            Plane, "eta", 0.05, "Noise added on the way, η", "0: none, the arrows alone (DDIM). 1: as much as DDPM."
-        ),
-        "seed": seed(Plane, "The noise begun with: the same seed gives the same particles."),
-    }
+def _connect(page: Page) -> None:
+    connect_run_buttons(page)
+    show_for(page.controls["data"], {page.drawer: [DRAWN]})
+
+
+LESSON = Lesson(
+    name="In the plane",
+    path="plane",
+    first=Plane(),
+    text=TEXT,
+    screen=lambda house: player(),
+    program=program,
+    answer=flow,
+    tool=generate_plane,
+    outputs=run_only,
+    read=Plane.from_query,
+    ask=("data", "direction"),
+    beside=(drawer("points"), "denoiser", "count", "steps", "schedule", "sampler", "eta", "seed"),
+    buttons=run_buttons,
+    controls={"points": lambda: pad(MOST_POINTS)},
+    order=tuple(Plane().values()),
+    experiments=EXPERIMENTS,
+    watched=("schedule", "data", "points"),
+    watcher=field,
+    connect=_connect,
+)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ddpm.denoiser import unlabelled
-from ddpm.lessons.points import AXIS, DATA, FIELD, PointData, distances, draw, known
+from ddpm.lessons.models import NETWORKS
+from ddpm.lessons.points import AXIS, DATA_NAMES, DRAWN, FIELD, PointData, distances, draw, known, sketch
 from ddpm.lessons.shown import shown
+from ddpm.lessons.words import SAMPLER_NAMES, STEPS_INFO
 from ddpm.process import Denoise, Network, seeded
 from ddpm.sampling import SAMPLERS, Step, as_one, diffuse, follow, jump, levels_alone
 from ddpm.scaling import AS_IT_IS, Scaling
 from ddpm.schedule import alpha_bar, grid
-from ddpm.settings import SCHEDULE, SEED, STEPS, Choice, Number, Scheduled, Setting
+from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, scheduled, setting
 
 MINE = "mine"
 """The denoiser that is a network of the visitor's own."""
@@ -28,19 +30,6 @@ _START = 44
 
 
 # --- the settings ---------------------------------------------------------------------------------------------------
-
-SETTINGS: dict[str, Setting] = {
-    **DATA,
-    "direction": Choice(("generate", "chain", "jump")),
-    "denoiser": Choice(("learned", "exact", MINE)),
-    "count": Number(100, 5000, whole=True),
-    "steps": STEPS,
-    **SCHEDULE,
-    "sampler": Choice(tuple(SAMPLERS)),
-    "eta": Number(0, 1),
-    "seed": SEED,
-}
-"""What each setting of a run in the plane may be."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +42,43 @@ class Plane(PointData, Scheduled):
     drawn data without a point.
     """
 
-    direction: str = "generate"
-    denoiser: str = "learned"
-    count: int = 1000
-    steps: int = 100
-    schedule: str = "cosine"
-    sampler: str = "ddim"
-    eta: float = 0.0
-    seed: int = 0
-
-    @classmethod
-    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return SETTINGS
+    data: str = setting(
+        "moons", Choice((*NETWORKS, DRAWN)), "Data", "The shape that the particles are to find.", names=DATA_NAMES
+    )
+    direction: str = setting(
+        "generate",
+        Choice(("generate", "chain", "jump")),
+        "Direction",
+        "Make data, or see how noise destroys it.",
+        names={
+            "generate": "noise to data: generate",
+            "chain": "data to noise: the chain, step by step",
+            "jump": "data to noise: in one jump from x₀",
+        },
+    )
+    denoiser: str = setting(
+        "learned",
+        Choice(("learned", "exact", MINE)),
+        "Moved by",
+        "What predicts x̂₀: the network, the exact formula, or a network that you have trained.",
+        look="radio",
+    )
+    count: int = setting(
+        1000, Number(100, 5000, whole=True), "Particles", "More fill the shape, fewer are easier to follow.", step=100
+    )
+    steps: int = setting(100, STEPS, "Steps T", STEPS_INFO)
+    schedule: str = scheduled("cosine")
+    sampler: str = setting(
+        "ddim", Choice(tuple(SAMPLERS)), "Sampler", "How one step follows from x̂₀.", names=SAMPLER_NAMES
+    )
+    eta: float = setting(
+        0.0,
+        Number(0, 1),
+        "Noise added on the way, η",
+        "0: none, the arrows alone (DDIM). 1: as much as DDPM.",
+        step=0.05,
+    )
+    seed: int = setting(0, SEED, "Seed", "The noise begun with: the same seed gives the same particles.", look="number")
 
 
 def start(plane: Plane) -> Tensor:
@@ -73,6 +87,12 @@ def start(plane: Plane) -> Tensor:
 
 
 # --- carried out ----------------------------------------------------------------------------------------------------
+
+
+class Opening(NamedTuple):
+    """What a run opens with: points of the data (N, 2)."""
+
+    data: np.ndarray
 
 
 class Frame(NamedTuple):
@@ -94,11 +114,19 @@ class Frame(NamedTuple):
     """Since the computation began."""
 
 
+def look(
+    plane: Plane, network: Network | None, particles: bool = True, scaling: Scaling = AS_IT_IS
+) -> Iterator[Opening | Frame | None]:
+    """The job of the page: what it opens with, then the frames."""
+    yield Opening(sketch(plane).numpy())
+    yield from frames(plane, network, particles, scaling)
+
+
 @torch.no_grad()
 def frames(
     plane: Plane, network: Network | None, particles: bool = True, scaling: Scaling = AS_IT_IS
 ) -> Iterator[Frame | None]:
-    """The job of ``plane``: a frame for each step worth showing and None for the others.
+    """The steps of ``plane``: a frame for each step worth showing and None for the others.
 
     ``network`` works in the coordinates of ``scaling``. Without ``particles`` only the field and the density of each
     shown step, from noise to data.

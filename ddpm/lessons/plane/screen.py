@@ -8,20 +8,24 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from ddpm.lessons.plane.run import Frame, Plane
-from ddpm.lessons.points import AXIS, FIELD_AXIS
+from ddpm.lessons.plane.run import Frame, Opening, Plane
+from ddpm.lessons.points import AXIS, FIELD_AXIS, SCALE, positions
 from ddpm.lessons.shown import shown
 from ddpm.page.components.shared import component, message
 from ddpm.page.still import PLOTLY_3D, address
-
-SCALE = 4096
-"""Positions travel as int16 multiples of 1 / 4096: ±8, a tenth of a pixel apart."""
 
 
 def player() -> gr.HTML:
     """The component."""
     setup = {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE, "plotly3d": address(PLOTLY_3D)}
     return component(Path(__file__).parent, setup, ("field.css", "drawing.js"))
+
+
+def pack(shown: Opening | Frame, job: int, plane: Plane, notes: Sequence[str], particles: bool, learned: bool) -> str:
+    """What the job gives as a message; ``notes`` are for the visitor."""
+    if isinstance(shown, Opening):
+        return start(plane, job, notes, particles, shown.data, learned)
+    return frame(shown, job)
 
 
 def start(plane: Plane, job: int, notes: Sequence[str], particles: bool, data: np.ndarray, learned: bool) -> str:
@@ -59,8 +63,3 @@ def frame(step: Frame, job: int) -> str:
         distance=step.distance,
         floor=step.floor,
     )
-
-
-def positions(points: np.ndarray) -> bytes:
-    """Points (N, 2) as little-endian int16."""
-    return np.clip(points * SCALE, -32768, 32767).round().astype("<i2").tobytes()

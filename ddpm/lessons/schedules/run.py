@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ddpm.lessons.models import MODELS
 from ddpm.lessons.shown import shown, strip_steps
+from ddpm.lessons.words import EXAMPLE_INFO, MODEL_NAMES
 from ddpm.picture import EXAMPLES, examples, fitted
 from ddpm.process import add_noise, seeded
 from ddpm.schedule import alpha_bar, betas, grid
-from ddpm.settings import SCHEDULE, SEED, STEPS, TABLE, Choice, Number, Scheduled, Setting, decode_betas, encode_betas
+from ddpm.settings import (
+    SCHEDULE,
+    SEED,
+    STEPS,
+    TABLE,
+    Choice,
+    Number,
+    Scheduled,
+    decode_betas,
+    encode_betas,
+    scheduled,
+    setting,
+)
 
 QUANTITIES = ("alpha_bar", "one_minus_alpha_bar", "sqrt_alpha_bar", "beta", "log_snr")
 """What is drawn of each schedule over t."""
@@ -23,15 +36,6 @@ MOST_HANDLES, HANDLES = 16, 10
 """A table of at most so many entries has a handle at each; a curve that is made bendable gets 10."""
 
 NAMES: tuple[str, ...] = SCHEDULE["schedule"].options
-
-SETTINGS: dict[str, Setting] = {
-    "model": Choice(tuple(MODELS)),
-    "example": Number(0, EXAMPLES - 1, whole=True),
-    "steps": STEPS,
-    **SCHEDULE,
-    "seed": SEED,
-}
-"""What each setting of the lesson may be."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,13 @@ class Curves(Scheduled):
     allowed.
     """
 
-    model: str = "mnist"
-    example: int = 3
-    steps: int = 1000
-    schedule: str = "cosine"
-    seed: int = 0
-
-    @classmethod
-    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return SETTINGS
+    model: str = setting(
+        "mnist", Choice(tuple(MODELS)), "Picture", "Which examples to choose from.", names=MODEL_NAMES, look="radio"
+    )
+    example: int = setting(3, Number(0, EXAMPLES - 1, whole=True), "Example", EXAMPLE_INFO, look="typed")
+    steps: int = setting(1000, STEPS, "Steps T", "From data to noise.")
+    schedule: str = scheduled("cosine")
+    seed: int = setting(0, SEED, "Seed", "The noise drawn: the same seed gives the same. Press Enter.", look="number")
 
     @property
     def handles(self) -> tuple[float, ...]:

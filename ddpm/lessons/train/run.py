@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.lessons.points import DATA, FIELD, PointData, distances, draw, known, source
+from ddpm.lessons.models import NETWORKS
+from ddpm.lessons.points import DATA_NAMES, DRAWN, FIELD, PointData, distances, draw, known, sketch, source
 from ddpm.lessons.trained import LEVELS, Trained, field
 from ddpm.networks import MLP, MLPConfig
 from ddpm.process import FROM_X0, Prediction, loss, seeded
 from ddpm.sampling import as_one, sample
 from ddpm.scaling import SCALINGS, Scaling
 from ddpm.schedule import Cosine, grid
-from ddpm.settings import Choice, Number, Setting
+from ddpm.settings import Choice, Number, setting
 from ddpm.training.loop import Trainer, fixed_noise, mean_loss, toy_draw
 from ddpm.training.recipe import Recipe
 
@@ -33,15 +34,6 @@ _FIT, _HELD_OUT = 51, 52
 
 # --- the settings ---------------------------------------------------------------------------------------------------
 
-SETTINGS: dict[str, Setting] = {
-    **DATA,
-    "prediction": Choice(get_args(Prediction)),
-    "scaling": Choice(tuple(SCALINGS)),
-    "batches": Number(100, 5000, whole=True),
-    "shown_steps": Number(1, 100, whole=True),
-}
-"""What each setting of a training may be."""
-
 
 @dataclass(frozen=True)
 class Training(PointData):
@@ -51,14 +43,38 @@ class Training(PointData):
     for a setting that is not allowed, and for drawn data without a point.
     """
 
-    prediction: str = "v"
-    scaling: str = "unit"
-    batches: int = 1000
-    shown_steps: int = 20
-
-    @classmethod
-    def allowed(cls, given: Mapping[str, Any]) -> Mapping[str, Setting]:
-        return SETTINGS
+    data: str = setting(
+        "moons", Choice((*NETWORKS, DRAWN)), "Data", "The shape that the network is to learn.", names=DATA_NAMES
+    )
+    prediction: str = setting(
+        "v",
+        Choice(get_args(Prediction)),
+        "The network predicts",
+        "What it is asked about a noisy point.",
+        names={"noise": "the noise ε", "x0": "the clean point x₀", "v": "v = α ε − σ x₀"},
+    )
+    scaling: str = setting(
+        "unit",
+        Choice(tuple(SCALINGS)),
+        "Scale the data",
+        "What the network sees of its size and place.",
+        names={
+            "unit": "to [−1, 1]",
+            "standard": "to mean 0 and variance 1",
+            "small": "to [−0.1, 0.1]: ten times too small",
+            "none": "not at all",
+        },
+    )
+    batches: int = setting(
+        1000,
+        Number(100, 5000, whole=True),
+        "Batches",
+        "Of 256 points each; the learning rate falls over the last 30 %.",
+        step=100,
+    )
+    shown_steps: int = setting(
+        20, Number(1, 100, whole=True), "Steps T of the pictures", "Of the runs that show what it has learned."
+    )
 
     @property
     def plane(self) -> PointData:
@@ -182,3 +198,37 @@ class Apprentice:
         """The network as it is now, with averaged weights."""
         network = self.trainer.averaged().requires_grad_(False)
         return Trained(network, self.scaling, self.training.plane, self.trainer.step)
+
+
+# --- what the page opens with -----------------------------------------------------------------------------------------
+
+
+class Opening(NamedTuple):
+    """Points of the data (N, 2), the exact field at LEVELS and FIELD (3, 400, 2), and the exact denoiser's loss."""
+
+    data: np.ndarray
+    exact: np.ndarray
+    least: float
+
+
+def opened(
+    training: Training,
+    steps: Iterator[Frame | None],
+    note: Callable[[], str | None] = lambda: None,
+    scaling: Scaling | None = None,
+) -> Iterator[Opening | Frame | str | None]:
+    """The job of the page: what it opens with, then the ``steps``, and last a ``note`` if there is one.
+
+    Of a network that was not trained here its ``scaling`` is given.
+    """
+    plane = training.plane
+    data, exact = sketch(plane).numpy(), exact_field(plane).numpy()
+    yield None
+    yield Opening(data, exact, exact_loss(plane, scaling or training.scale, training.prediction))
+    yield from steps
+    yield note()
+
+
+def untrained(training: Training) -> Iterator[Frame | None]:
+    """What a network makes that has learned nothing yet."""
+    yield from look(Apprentice(training).trained(), training.shown_steps)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import gradio as gr
-import numpy as np
 
-from ddpm.lessons.plane.screen import SCALE, positions
-from ddpm.lessons.points import FIELD_AXIS
-from ddpm.lessons.train.run import Frame, Training
+from ddpm.lessons.points import FIELD_AXIS, SCALE, positions
+from ddpm.lessons.train.run import Frame, Opening, Training
 from ddpm.lessons.train.sessions import BUDGET
 from ddpm.lessons.trained import LEVELS
 from ddpm.page.components.shared import component, message
@@ -27,33 +26,41 @@ def player() -> gr.HTML:
     return component(Path(__file__).parent, setup, ("field.css", "drawing.js"))
 
 
-def start(
-    training: Training,
-    job: int,
-    notes: Sequence[str],
-    frames: int,
-    data: np.ndarray,
-    exact: np.ndarray,
-    least: float,
-    goes_on: bool = False,
-    loaded: int | None = None,
-) -> str:
-    """Opens the player on ``training`` with points of the ``data`` (N, 2) and the ``exact`` field (3, 400, 2).
+class Told(NamedTuple):
+    """What the player is told of a job besides what it computes: the training, notes for the visitor, and its ``frames``.
 
-    ``least`` is the exact denoiser's loss. If it ``goes_on``, the player keeps what it has shown of the same training.
-    Of a ``loaded`` network, trained on so many batches, the settings that the page has are not the network's.
+    If it ``goes_on``, the player keeps what it has shown of the same training. Of a ``loaded`` network, trained on so many
+    batches, the settings that the page has are not the network's.
     """
+
+    training: Training
+    notes: Sequence[str]
+    frames: int
+    goes_on: bool = False
+    loaded: int | None = None
+
+
+def pack(shown: Opening | Frame | str, job: int, told: Told, left: float) -> str:
+    """What the job gives as a message; ``left`` is what is left of the visitor's budget, in seconds."""
+    if isinstance(shown, Opening):
+        return start(shown, job, told)
+    return note(shown, job) if isinstance(shown, str) else frame(shown, job, left)
+
+
+def start(opening: Opening, job: int, told: Told) -> str:
+    """Opens the player."""
+    training, loaded = told.training, told.loaded
     return message(
-        positions(data) + exact.astype("<f4").tobytes(),
+        positions(opening.data) + opening.exact.astype("<f4").tobytes(),
         kind="start",
         job=job,
         run={**asdict(training), "steps": training.batches if loaded is None else loaded},
         query=training.query() if loaded is None else {},
-        notes=list(notes),
-        frames=frames,
-        points=len(data),
-        least=least,
-        goesOn=goes_on,
+        notes=list(told.notes),
+        frames=told.frames,
+        points=len(opening.data),
+        least=opening.least,
+        goesOn=told.goes_on,
     )
 
 

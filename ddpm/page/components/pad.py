@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
-
-from ddpm.lessons.points import MOST_POINTS
 
 _HERE = Path(__file__).parent
 
 
-def pad() -> gr.HTML:
-    """The component; it triggers ``input`` when the visitor has changed the drawing."""
+def pad(most: int) -> gr.HTML:
+    """The component for at most so many points; it triggers ``input`` when the visitor has changed the drawing."""
     drawn = gr.HTML(
         value="",
         elem_id="points",
         html_template=(_HERE / "pad.html").read_text("utf-8"),
         css_template=(_HERE / "pad.css").read_text("utf-8"),
         js_on_load="".join((_HERE / name).read_text("utf-8") for name in ("strokes.js", "pad.js")),
-        most=json.dumps(MOST_POINTS),
+        most=json.dumps(most),
     )
     drawn.example_payload = drawn.example_value = (
         str  # for the API's page: nothing drawn, in place of a paragraph of HTML
     )
     return drawn
+
+
+def drawer(name: str) -> Callable[[Any], None]:
+    """Renders the control ``name`` of a page in a drawer, which is shown for some choices alone."""
+
+    def render(page: Any) -> None:
+        with gr.Column(visible=False, elem_id="drawer") as page.drawer:
+            page.render([name])
+
+    return render

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gradio as gr
 
-from ddpm.lessons.models import MODELS
 from ddpm.page.still import address
 from ddpm.picture import EACH
 
 _HERE = Path(__file__).parent
 
 
-def picker(model: str, example: int) -> gr.HTML:
-    """The component; it triggers ``input`` when the visitor chooses another. Its prop ``sheet`` is the model's name, or empty to show none."""
-    sheets = {name: {"address": address(f"{name}.png"), "names": MODELS[name]} for name in MODELS}
+def picker(models: Mapping[str, Sequence[str]], model: str, example: int) -> gr.HTML:
+    """The component for the examples of ``models``, by name, with their classes; it triggers ``input`` when the visitor chooses another. Its prop ``sheet`` is the model's name, or empty to show none."""
+    sheets = {name: {"address": address(f"{name}.png"), "names": names} for name, names in models.items()}
     return gr.HTML(
         value=str(example),
         elem_id="example",
         html_template=(_HERE / "picker.html").read_text("utf-8"),
         css_template=(_HERE / "picker.css").read_text("utf-8"),
         js_on_load=(_HERE / "picker.js").read_text("utf-8"),
-        setup=json.dumps({"rows": EACH, "columns": len(MODELS[model]), "sheets": sheets}),
+        setup=json.dumps({"rows": EACH, "columns": len(models[model]), "sheets": sheets}),
         sheet=model,
     )
