@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ddpm.files import parse_json
+from ddpm.files import parse_json, write_beside
 from ddpm.networks import NETWORKS
 from ddpm.process import Prediction
 from ddpm.projection import Projection
@@ -34,20 +33,6 @@ class Loaded(NamedTuple):
 
     network: nn.Module
     about: dict[str, Any]
-
-
-def write_beside(path: Path, content: bytes) -> None:
-    """Writes ``content`` to a file beside ``path`` and renames it, so ``path`` is whole at every moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,17 @@ def _is_deep(value: Any) -> bool:
         nested = [one for one in level if isinstance(one, (dict, list))]
         level = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
     return bool(nested)
+
+
+def write_beside(path: Path, content: bytes) -> None:
+    """Writes ``content`` to a file beside ``path`` and renames it, so ``path`` is whole at every moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -32,8 +32,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 from torch import nn
 
-from ddpm.checkpoint import load_network, write_beside
-from ddpm.files import read_json
+from ddpm.checkpoint import load_network
+from ddpm.files import read_json, write_beside
 
 log = logging.getLogger(__name__)
 

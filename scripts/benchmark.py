@@ -31,8 +31,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from train import TASKS
 
-from ddpm.checkpoint import load_network, write_beside
+from ddpm.checkpoint import load_network
 from ddpm.denoiser import denoiser, unlabelled
+from ddpm.files import write_beside
 from ddpm.lessons.models import NETWORKS
 from ddpm.lessons.plane.run import Plane, frames
 from ddpm.networks import UNet, UNetConfig

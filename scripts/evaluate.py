@@ -21,14 +21,14 @@ from _arguments import positive
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ddpm.checkpoint import CheckpointError, load_network, save_network, write_beside
+from ddpm.checkpoint import CheckpointError, load_network, save_network
 from ddpm.data import IMAGES, Images, both_parts
 from ddpm.evaluation import judges as evaluate
 from ddpm.evaluation.classifier import RECIPES, classified, train_classifier
 from ddpm.evaluation.frontier import figure, frontier, frontier_path
 from ddpm.evaluation.judges import ImageMeasures, Judge, PointMeasures, Setting
 from ddpm.evaluation.report import digest, fill_likelihood, fill_readme, is_measured, merged, read_rows, write_report
-from ddpm.files import read_json
+from ddpm.files import read_json, write_beside
 from ddpm.lessons.likelihood.run import bounds, carried_out, of_images
 from ddpm.networks import Classifier
 from ddpm.schedule import SCHEDULES, grid

@@ -16,8 +16,9 @@ import _root  # noqa: F401
 import torch
 from tqdm import tqdm
 
-from ddpm.checkpoint import CheckpointError, load_network, write_beside
+from ddpm.checkpoint import CheckpointError, load_network
 from ddpm.data import to_uint8
+from ddpm.files import write_beside
 from ddpm.lessons.models import MODELS
 from ddpm.lessons.pictures.run import ANY, EACH, FIRST, Run, perform, settings
 from ddpm.plots import tile

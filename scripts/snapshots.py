@@ -16,9 +16,9 @@ import torch
 from _arguments import keep_state, positive
 from torch import Tensor, nn
 
-from ddpm.checkpoint import CheckpointError, save_network, write_beside
+from ddpm.checkpoint import CheckpointError, save_network
 from ddpm.data import both_parts, to_unit
-from ddpm.files import read_json
+from ddpm.files import read_json, write_beside
 from ddpm.lessons.models import KEPT
 from ddpm.networks import NETWORKS, ConvolutionsConfig, UNetConfig
 from ddpm.training.loop import Draw, Trainer, image_draw, simple_losses

@@ -9,15 +9,8 @@ import torch
 from safetensors.torch import save, save_file
 from torch.testing import assert_close
 
-from ddpm.checkpoint import (
-    FORMAT,
-    CheckpointError,
-    load_network,
-    load_tensors,
-    save_network,
-    save_tensors,
-    write_beside,
-)
+from ddpm.checkpoint import FORMAT, CheckpointError, load_network, load_tensors, save_network, save_tensors
+from ddpm.files import write_beside
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
 
 ABOUT = {"data": "moons", "names": ["a", "b"]}

@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ddpm.checkpoint import write_beside
 from ddpm.evaluation.frontier import Row, frontier, frontier_path, sampler_name
 from ddpm.evaluation.judges import Setting
-from ddpm.files import read_json
+from ddpm.files import read_json, write_beside
 
 # --- the JSON beside a checkpoint -----------------------------------------------------------------------------------
 

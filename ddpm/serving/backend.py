@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm import machine
-from ddpm.checkpoint import write_beside
+from ddpm.files import write_beside
 from ddpm.process import Network, seeded
 
 log = logging.getLogger(__name__)
