@@ -63,7 +63,7 @@ from ddpm.lessons.train.page import mine
 from ddpm.lessons.train.run import AT_ONCE, TRAINING
 from ddpm.lessons.train.sessions import Visits
 from ddpm.networks import UNet
-from ddpm.page import guard, sessions, uploads
+from ddpm.page import gradio_patches, guard, uploads
 from ddpm.page.blocks import Blocks
 from ddpm.page.builder import House, Page
 from ddpm.page.components.lecture import PAGE_CSS, lecture
@@ -172,6 +172,7 @@ def main() -> None:
     atexit.register(uploads.remove_folder)
     torch.set_num_threads(machine.threads())
     try:
+        gradio_patches.check_version()
         WHERE.check()
         limits, hosts = (
             guard.Limits.from_environment(os.environ),
@@ -181,10 +182,10 @@ def main() -> None:
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"app.py: {error}") from error
     page.queue(max_size=64, api_open=False)
-    sessions.lighten(page)
-    guard.stay_home()
-    guard.own_origin_only()
-    uploads.one_at_a_time()
+    gradio_patches.patch_gradio_sessions(page)
+    gradio_patches.forbid_outgoing_requests()
+    gradio_patches.answer_own_origin_alone()
+    gradio_patches.take_one_file_an_upload()
     shelf = uploads.Shelf(Path(get_upload_folder()))
     shelf.start()
     sys.setswitchinterval(0.0005)  # the engine has to take over from the page's thread after every forward pass
@@ -211,7 +212,7 @@ def main() -> None:
         show_error=False,
         prevent_thread_lock=True,
     )
-    sessions.drop_the_deaf(page)
+    gradio_patches.drop_the_deaf(page)
     gc.freeze()  # else all that has been made so far is searched for garbage now and then, and everybody waits
     page.block_thread()
 

@@ -1,4 +1,4 @@
-"""Data in the units that the process works in: toy points, and images as tensors in [−1, 1]."""
+"""Images as tensors in [−1, 1], and the folders and files that they are read from."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from ddpm.page import guard
+from ddpm.page import gradio_patches, guard
 from ddpm.page.guard import (
     APART,
     CLOSED,
@@ -334,7 +334,7 @@ def test_nothing_reads_a_pickle_or_runs_text(path):
 
 def test_gradio_fetches_nothing_for_a_visitor(monkeypatch, tmp_path):
     monkeypatch.setattr(processing_utils, "async_ssrf_protected_get", processing_utils.async_ssrf_protected_get)
-    guard.stay_home()
+    gradio_patches.forbid_outgoing_requests()
     with pytest.raises(ValueError, match="fetches nothing"):
         asyncio.run(processing_utils.async_ssrf_protected_download("https://example.com/a.png", str(tmp_path)))
     assert not any(path.is_file() for path in tmp_path.rglob("*"))

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from ddpm.page import guard
+from ddpm.page import gradio_patches
 from ddpm.page.guard import Guard, Limits, is_trusted
 from ddpm.page.hosts import Hosts
 
@@ -172,7 +172,7 @@ def test_a_request_from_the_apps_own_page_or_from_a_program_is_let_in(headers):
 @pytest.mark.parametrize("origin", [*STRANGERS, "https://diffusion.example.org"])
 def test_gradio_allows_no_sites_scripts_to_read_an_answer(monkeypatch, origin):
     monkeypatch.setattr(routes, "CustomCORSMiddleware", routes.CustomCORSMiddleware)
-    guard.own_origin_only()
+    gradio_patches.answer_own_origin_alone()
     app = Starlette(routes=[Route("/", _page)])
     app.add_middleware(routes.CustomCORSMiddleware, strict_cors=True, parent_app=None)
     asked = {"Origin": origin, "Host": "diffusion.example.org", "Access-Control-Request-Method": "POST"}

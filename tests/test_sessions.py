@@ -4,6 +4,8 @@ import asyncio
 import socket
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -11,7 +13,7 @@ from conftest import free_port, until
 from gradio import queueing, state_holder
 from gradio_client import Client
 
-from ddpm.page import sessions
+from ddpm.page import gradio_patches as sessions
 
 PATIENCE = 20
 """Seconds until a test that waits in vain fails."""
@@ -19,7 +21,7 @@ PATIENCE = 20
 
 @pytest.fixture(autouse=True)
 def others_keep_theirs(monkeypatch):
-    """What ``lighten`` sets for all of Gradio lasts for one test."""
+    """What ``patch_gradio_sessions`` sets for all of Gradio lasts for one test."""
     monkeypatch.setattr(state_holder, "SessionState", state_holder.SessionState)
     monkeypatch.setattr(queueing, "asyncio", asyncio)
 
@@ -30,7 +32,7 @@ def holder():
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.Textbox("a text")
         gr.State([])
-    sessions.lighten(blocks)
+    sessions.patch_gradio_sessions(blocks)
     holder = state_holder.StateHolder()
     holder.set_blocks(blocks)
     return holder
@@ -143,7 +145,7 @@ def test_events_of_one_handler_follow_each_other_without_a_rest_and_leave_no_tab
     gate = threading.Event()
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.Button().click(lambda: gate.wait(PATIENCE), None, None, api_name="one_at_a_time")
-    sessions.lighten(blocks.queue())
+    sessions.patch_gradio_sessions(blocks.queue())
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
     try:
         client = Client(url, verbose=False)
@@ -183,3 +185,16 @@ def test_a_connection_on_which_nobody_reads_is_closed():
             until(lambda: not open_now(), "its end")
     finally:
         page.close()
+
+
+def test_another_version_of_gradio_is_refused_in_one_sentence():
+    sessions.check_version()
+    with pytest.raises(ValueError, match=r"Gradio 6.31.0 from outside, and Gradio 6.32.0 is installed: pip install"):
+        sessions.check_version("6.32.0")
+    pins = (Path(__file__).parent.parent / "requirements.txt").read_text().splitlines()
+    assert f"gradio=={sessions.TESTED}" in pins
+
+
+def test_a_part_that_has_gone_cannot_be_replaced():
+    with pytest.raises(AttributeError, match="no vanished in"):
+        sessions.replaced(SimpleNamespace(), "vanished", 1)

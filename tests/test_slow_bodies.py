@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ddpm.page import guard, routes, uploads
+from ddpm.page import gradio_patches, guard, routes
 from ddpm.page.guard import UPLOAD, Guard, Limits
 
 ATTACKER, VISITOR = "127.0.0.2", "127.0.0.1"
@@ -34,7 +34,7 @@ ATTACKER, VISITOR = "127.0.0.2", "127.0.0.1"
 def address(tmp_path, monkeypatch) -> Iterator[tuple[str, int]]:
     """Where the app's own routes and Gradio's way to take a file are served behind the guard."""
     monkeypatch.setattr(route_utils, "GradioMultiPartParser", route_utils.GradioMultiPartParser)
-    uploads.one_at_a_time()
+    gradio_patches.take_one_file_an_upload()
 
     async def upload(request: Request) -> JSONResponse:
         taken, *_ = await route_utils.upload_fn(request, tmp_path, 1000, None)

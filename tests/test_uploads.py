@@ -12,7 +12,7 @@ from gradio import route_utils
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
-from ddpm.page import uploads
+from ddpm.page import gradio_patches, uploads
 from ddpm.page.shares import Full, Places
 from ddpm.page.uploads import MOST_STORED_BYTES, MOST_STORED_FILES, UPLOAD_SECONDS, Shelf, Stored, sweep
 
@@ -126,7 +126,7 @@ def parsed(folder: Path, body: str, breaks_off: bool = False):
 @pytest.fixture
 def one_at_a_time(monkeypatch):
     monkeypatch.setattr(route_utils, "GradioMultiPartParser", route_utils.GradioMultiPartParser)
-    uploads.one_at_a_time()
+    gradio_patches.take_one_file_an_upload()
 
 
 def test_an_upload_brings_one_file(folder, one_at_a_time):

@@ -10,6 +10,8 @@ from typing import Any
 
 import gradio as gr
 
+from ddpm.page.gradio_patches import unread_messages
+
 UNREAD_SECONDS = 30.0
 """After which a run ends whose messages nobody has read."""
 
@@ -72,10 +74,6 @@ class Client:
 
 
 def client_of(request: gr.Request) -> Client:
-    """The client that sent ``request``.
-
-    Gradio 6.31 has no public way to tell what a client has not read: its queue keeps the messages by session.
-    """
-    scope, session = request.request.scope, request.session_hash
-    queue = scope["app"].get_blocks()._queue
-    return Client(session, scope.get(ADDRESS, ""), lambda: queue.pending_messages_per_session.get(session))
+    """The client that sent ``request``."""
+    address = request.request.scope.get(ADDRESS, "")
+    return Client(request.session_hash, address, lambda: unread_messages(request))

@@ -11,11 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
-from gradio import processing_utils
-from gradio import routes as gradio_routes
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -379,24 +376,3 @@ def _in_time(receive: Receive) -> Receive:
         return message
 
     return timely
-
-
-# --- Gradio -----------------------------------------------------------------------------------------------------------
-
-
-async def _fetch_nothing(url: str) -> NoReturn:
-    raise ValueError("This app fetches nothing from other addresses.")
-
-
-def stay_home() -> None:
-    """Has Gradio fetch nothing for visitors, who can give it an address in place of any file."""
-    processing_utils.async_ssrf_protected_get = _fetch_nothing
-
-
-def _without_cors(app: ASGIApp, **_: Any) -> ASGIApp:
-    return app
-
-
-def own_origin_only() -> None:
-    """Has Gradio 6.31 not allow every site's pages to read what it answers to visitors, for which it has no setting."""
-    gradio_routes.CustomCORSMiddleware = _without_cors

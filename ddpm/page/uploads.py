@@ -10,11 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gradio import route_utils
 from gradio.utils import get_upload_folder
-from starlette.datastructures import FormData
 
 from ddpm.page.shares import Full
 
@@ -117,24 +115,3 @@ class Shelf:
         if files > MOST_STORED_FILES or self._found.bytes + sum(since) + size > MOST_STORED_BYTES:
             raise Full(503, "There is no room for more files just now; please try again in some minutes.")
         self._recent.append(Upload(now, who, size))
-
-
-class _OneFile(route_utils.GradioMultiPartParser):
-    """Takes one file, as the lessons do, where Gradio's own takes a thousand; what is broken off leaves nothing behind."""
-
-    def __init__(self, *arguments: Any, **named: Any):
-        super().__init__(*arguments, **{**named, "max_files": 1, "max_fields": 1})
-
-    async def parse(self) -> FormData:
-        try:
-            return await super().parse()
-        except BaseException:
-            for file in self._files_to_close_on_error:
-                file.close()
-                Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def one_at_a_time() -> None:
-    """Has Gradio 6.31, which has no such setting, take one file an upload."""
-    route_utils.GradioMultiPartParser = _OneFile

@@ -4,7 +4,8 @@ let begun = null, newest = null, terms = null, refining = null, way = [];
 function receive(message) {
   const [header, bytes] = parse(message);
   if (header.kind === "start") start(header, bytes);
-  else if (header.job !== begun?.job) return; // late, of an estimate that has been replaced
+  else if (!begun || header.job > begun.job) return foretell(header);
+  else if (header.job < begun.job) return; // late, of an estimate that has been replaced
   else if (header.kind === "estimate") show(header, bytes);
   else if (header.kind === "waiting") notify([...begun.notes, header.note]);
   else end(header);

@@ -18,7 +18,8 @@ const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 function receive(message) {
   const [header, bytes] = parse(message);
   if (header.kind === "start") open(header, bytes);
-  else if (!run || header.job !== run.job) return; // a late frame of a run that has been replaced
+  else if (!run || header.job > run.job) return foretell(header);
+  else if (header.job < run.job) return; // a late frame of a run that has been replaced
   else if (header.kind === "waiting") notify([...run.notes, header.note]);
   else if (header.kind === "frame") {
     if (!frames.length) notify(run.notes); // the waiting is over

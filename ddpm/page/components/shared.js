@@ -34,6 +34,12 @@ function notify(sentences) {
   notes.replaceChildren(...sentences.map((sentence) => Object.assign(document.createElement("div"), { textContent: sentence })));
 }
 
+// What is told of a run that has not begun yet: its place in the queue, or why it does not begin.
+function foretell(header) {
+  const told = header.note || header.problem;
+  if (told) notify([told]);
+}
+
 function writeAddress(query) {
   const address = new URL(window.location);
   Object.entries(query).forEach(([name, value]) => address.searchParams.set(name, value));
