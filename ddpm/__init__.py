@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddpm import moved
+
 if TYPE_CHECKING:
     from torch import nn
+
+moved.install()
 
 
 def load(source: str | Path, name: str | None = None) -> nn.Module:

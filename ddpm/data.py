@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ddpm import moved
 from ddpm.decoding import opaque
 from ddpm.process import seeded
 
@@ -192,3 +193,6 @@ def both_parts(name: str, data_dir: Path | None) -> tuple[Images, Images]:
             f"The classes {', '.join(missing)} are in one of the parts train and test alone; both must have the same."
         )
     return train, test
+
+
+__getattr__ = moved.split("data")

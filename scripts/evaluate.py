@@ -3,7 +3,7 @@
 Results go to the JSON file beside the checkpoint, row by row; rows that are there already are not measured again.
 ``classifier`` trains the network that judges the images of --data, ``likelihood`` bounds the likelihood of its test
 images, ``--settings frontier`` measures quality against
-the number of steps, ``readme`` writes the results into the README's tables and draws the frontier.
+the number of steps, ``readme`` writes the results into the tables of docs/results.md and draws the frontier.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=positive, help="passes over the data for a new classifier")
     parser.add_argument("--inception", type=Path, help="weights of torch-fidelity's Inception, for the standard FID")
     parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file whose tables are written")
+    parser.add_argument(
+        "--readme", type=Path, default=Path("docs/results.md"), help="the file whose tables are written"
+    )
     return parser.parse_args(arguments)
 
 
@@ -224,7 +226,7 @@ def draw(network: nn.Module, setting: Setting, seed: int, batch: int) -> tuple[T
 
 
 def write_readme(options: argparse.Namespace) -> None:
-    """Puts the results of every report into the README's tables, and draws the frontiers that they refer to."""
+    """Puts the results of every report into the tables of the document, and draws the frontiers that they refer to."""
     if not options.readme.is_file():
         raise FileNotFoundError(f"There is no file {options.readme}; --readme names the one to write the tables into.")
     reports = []

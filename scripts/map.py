@@ -24,8 +24,20 @@ APART = {("ddpm/serving", "ddpm/training"), ("ddpm/serving", "ddpm/evaluation"),
 """Those that stand beside each other all the same: the first imports nothing from the second."""
 
 CORE = (
-    *("files", "schedule", "process", "exact", "networks", "denoiser", "scaling", "sampling", "decoding", "data"),
-    *("toys", "projection", "distances", "settings", "checkpoint", "hub", "machine", "picture", "plots"),
+    *(
+        "moved",
+        "files",
+        "schedule",
+        "process",
+        "exact",
+        "networks",
+        "denoiser",
+        "scaling",
+        "sampling",
+        "decoding",
+        "data",
+    ),
+    *("toys", "projection", "distances", "settings", "checkpoint", "hub", "machine", "picture", "plots", "command"),
 )
 """The modules of the core: each imports only those before it."""
 

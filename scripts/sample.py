@@ -20,11 +20,11 @@ from ddpm.checkpoint import CheckpointError, load_network
 from ddpm.data import to_uint8
 from ddpm.files import write_beside
 from ddpm.lessons.models import MODELS
-from ddpm.lessons.pictures.run import ANY, EACH, FIRST, Run, perform, settings
+from ddpm.lessons.pictures.run import ANY, EACH, FIRST, Run, perform
 from ddpm.plots import tile
 from ddpm.settings import Number, read
 
-SETTINGS = settings(Run.model)
+SETTINGS = Run.allowed({})
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 ABOUT = {"label": f"{EACH}, {ANY}, or a class: " + "; ".join(f"{k}: {', '.join(v)}" for k, v in MODELS.items())}
 SCALE = Number(1, 32, whole=True)

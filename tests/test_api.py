@@ -209,8 +209,8 @@ def test_two_answers_at_once_do_not_disturb_one_another(client):
 
 
 def example(language: str) -> str:
-    """The README's example in ``language`` that uses the app's API."""
-    section = (ROOT / "README.md").read_text("utf-8").partition("\n## From a program\n")[2].partition("\n## ")[0]
+    """The document's example in ``language`` that uses the app's API."""
+    section = (ROOT / "docs" / "api.md").read_text("utf-8").partition("\n## From a program\n")[2].partition("\n## ")[0]
     return re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1]
 
 

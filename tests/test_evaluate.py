@@ -423,8 +423,8 @@ def test_images_are_judged_by_every_measure_and_the_readme_shows_their_frontier(
     readme = digits / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
     command("readme", "--folder", digits, "--readme", readme)
-    assert "docs/frontier-mnist.svg" in readme.read_text()
-    assert "DPM-Solver++(2M)" in (digits / "docs" / "frontier-mnist.svg").read_text()
+    assert "frontier-mnist.svg" in readme.read_text()
+    assert "DPM-Solver++(2M)" in (digits / "frontier-mnist.svg").read_text()
 
 
 def test_a_row_that_is_there_is_measured_again_only_if_asked(command, folder, capsys):

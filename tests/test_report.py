@@ -98,7 +98,7 @@ def test_the_frontier_is_what_each_sampler_leaves_above_the_floor_by_steps():
     assert frontier(rows) == {"DDPM": points}
     assert list(frontier([*rows, row(25, sampler="dpm-solver++")])) == ["DDPM", "DPM-Solver++(2M)"]
     report = {"data": "mnist", "accuracy": 0.99, "rows": rows}
-    assert "](docs/frontier-mnist.svg)" in fill_readme(BEGIN + END, [report])
+    assert "](frontier-mnist.svg)" in fill_readme(BEGIN + END, [report])
 
 
 @pytest.mark.parametrize("text", ["nothing", BEGIN, END])

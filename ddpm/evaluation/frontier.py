@@ -54,8 +54,8 @@ def _point(row: Row) -> Point:
 
 
 def frontier_path(data: str) -> str:
-    """The frontier's figure, as the README's folder sees it."""
-    return f"docs/frontier-{data}.svg"
+    """The frontier's figure, as the folder of the results' document sees it."""
+    return f"frontier-{data}.svg"
 
 
 # --- quality against the number of steps ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Reports of evaluations: the JSON beside a checkpoint, and the README's tables and the frontier made from it."""
+"""Reports of evaluations: the JSON beside a checkpoint, and the tables of docs/results.md and the frontier made from it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _place(row: Row) -> tuple[float, bool, str, str, float, int]:
     return row["guidance"], row["schedule"] != "cosine", row["schedule"], row["sampler"], row["eta"], row["steps"]
 
 
-# --- the tables of the README ---------------------------------------------------------------------------------------
+# --- the tables of docs/results.md -------------------------------------------------------------------------------------
 
 BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
 
@@ -84,7 +84,7 @@ def _between(text: str, begin: str, end: str, content: str) -> str:
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"The README lacks the marker {end if found else begin}; the tables go between two such.")
+        raise ValueError(f"The document lacks the marker {end if found else begin}; the tables go between two such.")
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 

@@ -370,7 +370,7 @@ def _in_time(receive: Receive) -> Receive:
             return await receive()
         try:
             message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise HTTPException(408, f"The request took longer than {BODY_SECONDS:g} seconds to arrive.") from error
         whole = not message.get("more_body", False)
         return message

@@ -47,7 +47,7 @@ def routes(pages: Iterable[str]) -> list[Route]:
             return _refusal(422, str(error))
         except ValueError:
             return _refusal(422, "The rate must be a number of pictures a second.")
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return _refusal(408, f"The pictures did not arrive within {MOST_SECONDS} s.")
         return Response(made, media_type=f"image/{kind}")
 
