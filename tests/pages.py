@@ -14,6 +14,9 @@ AT_REST = """() => { const d = document.querySelector('.player')?.dataset ?? {};
 INK = """name => { const c = document.querySelector(`.${name} canvas.over`);
   return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v > 0).length; }"""
 TRACES = "name => document.querySelector(`.${name}`).data.length"
+FINDINGS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
+  .filter((rule) => ["serious", "critical"].includes(rule.impact))
+  .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.html.slice(0, 150)} ${node.failureSummary}`))"""
 
 
 def state(page):

@@ -5,15 +5,11 @@ from __future__ import annotations
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from conftest import PATIENCE
-from pages import finish, open_page, scrub, state, wait
+from pages import FINDINGS, finish, open_page, scrub, state, wait
 
 from app import LESSONS
 
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-
-FINDINGS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
-  .filter((rule) => ["serious", "critical"].includes(rule.impact))
-  .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.html.slice(0, 150)} ${node.failureSummary}`))"""
 
 SETTLED = """() => { const d = document.querySelector('.player')?.dataset ?? {};
   return d.plots === 'ready' && (d.playing === undefined || d.state === 'finished' && d.playing === 'false'); }"""

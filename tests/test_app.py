@@ -25,6 +25,7 @@ from ddpm.data import to_uint8
 from ddpm.lessons.pictures import page as pictures
 from ddpm.lessons.pictures.page import experiments as experiments_of
 from ddpm.lessons.pictures.run import Run, perform
+from ddpm.page.builder import House, Page
 from ddpm.page.still import Still
 from ddpm.plots import columns
 from ddpm.serving.engine import Engine
@@ -250,7 +251,7 @@ def test_two_visitors_at_once_each_get_their_own_run(page, context, server):
 
 def test_the_colour_page_draws_one_of_each_kind_as_the_command_line_does(page, server):
     open_page(page, f"{server}/colour?steps=3&seed=4")
-    run = replace(pictures.TEXTS["cifar10"].first, steps=3, seed=4)
+    run = replace(pictures.COLOUR.first, steps=3, seed=4)
     assert run.guidance > 0
     assert query(page) == run.query()
     assert np.abs(coloured(page) - expected(run)).max() <= 2
@@ -259,7 +260,7 @@ def test_the_colour_page_draws_one_of_each_kind_as_the_command_line_does(page, s
 
 def test_a_link_for_another_model_is_corrected_and_said(page, server):
     open_page(page, f"{server}/colour?model=mnist&label=7&count=1&steps=2")
-    assert query(page) == replace(pictures.TEXTS["cifar10"].first, count=1, steps=2).query()
+    assert query(page) == replace(pictures.COLOUR.first, count=1, steps=2).query()
     assert [note.split(" = ")[0] for note in page.locator(".notes div").all_inner_texts()] == ["model", "label"]
 
 
@@ -289,7 +290,9 @@ def gated():
     gate = Gate()
     engine = Engine()
     with gr.Blocks(analytics_enabled=False) as blocks:
-        pictures.lesson(engine, "mnist", gate, load_projection(CHECKPOINTS / "mnist-projection.safetensors"))
+        cloud = load_projection(CHECKPOINTS / "mnist-projection.safetensors")
+        models = SimpleNamespace(pictures={"mnist": gate}, clouds={"mnist": cloud})
+        Page(pictures.DIGITS, House(engine, models, None, lambda request: None, [])).build()
     blocks.queue()
     _, url, _ = blocks.launch(
         server_name="127.0.0.1",

@@ -28,6 +28,7 @@ from ddpm.lessons.line.run import (
     densities,
     frames,
     interpolated,
+    look,
     mixture,
     modes,
     sampled_modes,
@@ -243,7 +244,12 @@ def parts(message):
 def sent(network):
     """The messages of a run, and the frames that they were made of."""
     made = carried_out(SMALL, network)
-    return parts(player.start(SMALL, 7, ["A | note."], True)), made, [parts(player.frame(f, 7, 200)) for f in made]
+    opening = next(look(SMALL, network))
+    return (
+        parts(player.pack(opening, 7, SMALL, ["A | note."], True)),
+        made,
+        [parts(player.frame(f, 7, 200)) for f in made],
+    )
 
 
 def test_the_start_tells_the_run_its_truth_and_its_densities(sent):

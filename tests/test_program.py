@@ -18,7 +18,7 @@ from ddpm.lessons.learning.run import Learning, samples, step
 from ddpm.lessons.likelihood import run as likelihood
 from ddpm.lessons.likelihood.run import Likelihood, carried_out, estimates
 from ddpm.lessons.line import run as line
-from ddpm.lessons.models import SNAPSHOTS, load_snapshots, samplers
+from ddpm.lessons.models import NETWORK, SNAPSHOTS, load_snapshots, samplers
 from ddpm.lessons.noising.run import DRAWN, UPLOADED, WAYS, Noising, look
 from ddpm.lessons.pictures.run import Run, perform
 from ddpm.lessons.plane import run as plane
@@ -97,7 +97,7 @@ LINES = [
 
 @pytest.mark.parametrize("settings", LINES, ids=call)
 def test_the_program_of_the_line_ends_with_the_samples_and_the_modes_of_the_run(settings, capsys):
-    frame = last(line.frames(settings, network(line.NETWORK)))
+    frame = last(line.frames(settings, network(NETWORK)))
     x = executed(settings)["x"][:, 0]
     assert_close(x[: line.PATHS].numpy(), frame.paths)
     assert capsys.readouterr().out == "".join(f"{mode}\n" for mode in frame.modes)

@@ -500,7 +500,7 @@ def test_the_benchmark_compares_the_backends_with_plain_pytorch(call, tmp_path):
 
 
 def test_the_benchmark_measures_the_plane(call, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddpm.lessons.plane.run.NETWORKS", ("moons",))
+    monkeypatch.setattr("ddpm.lessons.models.NETWORKS", ("moons",))
     file = tmp_path / "costs.json"
     outcome = call("benchmark.py", "--plane", "--turns", 1, "--json", file)
     [cost] = json.loads(file.read_text())["costs"]

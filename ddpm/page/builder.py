@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from ddpm.page.api import endpoint, streamed
+from ddpm.page.api import endpoint, run_only, streamed
 from ddpm.page.controls import LATEX, Control, control, follow_schedule, moved, to_settings, typed
 from ddpm.page.events import (
     DRAW_SEED,
@@ -61,7 +61,8 @@ class Lesson:
     ``name`` stands in the navigation, ``path`` is below the app's address, ``first`` is what the page shows if its link
     says no more. ``text`` are its parts in Markdown, as ``read_text`` gives them. ``answer`` makes a job of settings, the
     notes on them, and the request; its name and docstring are those of the endpoint that streams it, as those of ``tool``
-    are of the one that answers once it is over, with the components that ``outputs`` makes.
+    are of the one that answers once it is over, with the components that ``outputs`` makes. ``read`` makes the settings of a
+    link, as they do themselves unless it is given.
 
     ``ask`` stands above the stage, ``above`` above the screen, ``beside`` beside it, or, on a ``wide`` page, below.
     ``buttons`` start and end a run. ``watched`` settings ask ``watcher`` for an answer as soon as they are changed; in the
@@ -78,8 +79,8 @@ class Lesson:
     program: Callable[[Any], str]
     answer: Callable[[House, Any, list[str], gr.Request], Answer | Sequence[Answer]]
     tool: Callable[[House, Any, list[str], gr.Request], Any]
-    outputs: Callable[[], list[Control]]
-    read: Callable[[Mapping[str, Any]], tuple[Any, list[str]]]
+    outputs: Callable[[], list[Control]] = run_only
+    read: Callable[[Mapping[str, Any]], tuple[Any, list[str]]] = None
     ask: Sequence[Item] = ()
     above: Sequence[Item] = ()
     beside: Sequence[Item] = ()
@@ -94,6 +95,10 @@ class Lesson:
     chosen: Callable[[House, Any, list[str], gr.Request], Answer] | None = None
     opened: Callable[[House, Any, list[str], gr.Request], Answer] | None = None
     connect: Callable[[Page], None] = lambda page: None
+
+    def __post_init__(self) -> None:
+        if self.read is None:
+            object.__setattr__(self, "read", type(self.first).from_query)
 
 
 def read_text(folder: Path) -> dict[str, str]:

@@ -91,7 +91,6 @@ LESSON = Lesson(
     answer=learning,
     tool=learn_step,
     outputs=pictures_and_run,
-    read=Learning.from_query,
     ask=("snapshot",),
     beside=("seed", "noise"),
     wide=True,

@@ -11,7 +11,7 @@ from ddpm.lessons.likelihood.program import program
 from ddpm.lessons.likelihood.run import ONE, Likelihood, estimates, look, strata
 from ddpm.lessons.likelihood.screen import pack, screen
 from ddpm.lessons.models import MODELS
-from ddpm.page.api import run_only, run_summary
+from ddpm.page.api import run_summary
 from ddpm.page.builder import House, Lesson, Page, read_text
 from ddpm.page.components.picker import picker
 from ddpm.page.controls import control
@@ -109,8 +109,6 @@ LESSON = Lesson(
     program=program,
     answer=bounds,
     tool=estimate_bound,
-    outputs=run_only,
-    read=Likelihood.from_query,
     beside=("data", "of", "example", "denoiser", "steps", "schedule", "seed", _buttons),
     controls={"example": lambda: picker(MODELS, "mnist", Likelihood.example), "denoiser": _denoiser},
     updates=lambda asked: {"example": str(asked.example)},

@@ -11,7 +11,7 @@ from ddpm.lessons.line.program import program
 from ddpm.lessons.line.run import Line, frames, look
 from ddpm.lessons.line.screen import pack, player
 from ddpm.lessons.words import NO_ETA
-from ddpm.page.api import run_only, run_summary
+from ddpm.page.api import run_summary
 from ddpm.page.builder import House, Lesson, Page, connect_run_buttons, read_text, run_buttons
 from ddpm.page.events import FOLLOWING
 from ddpm.page.stream import Answer, last
@@ -100,8 +100,6 @@ LESSON = Lesson(
     program=program,
     answer=sample,
     tool=generate_line,
-    outputs=run_only,
-    read=Line.from_query,
     ask=(_exercise,),
     beside=(
         *("mean1", "mean2", "weight1", "weight2", "std", "denoiser", "count", "steps"),

@@ -153,7 +153,6 @@ LESSON = Lesson(
     answer=noise,
     tool=noise_picture,
     outputs=pictures_and_run,
-    read=Noising.from_query,
     above=("t",),
     beside=(
         *("model", "picture", "example", "upload", drawer("drawing"), _upload),

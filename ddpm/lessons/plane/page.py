@@ -15,7 +15,7 @@ from ddpm.lessons.plane.screen import pack, player
 from ddpm.lessons.points import DATA_NAMES, DRAWN, MOST_POINTS, encode_points
 from ddpm.lessons.trained import Trained
 from ddpm.lessons.words import NO_ETA, left_over
-from ddpm.page.api import run_only, run_summary
+from ddpm.page.api import run_summary
 from ddpm.page.builder import House, Lesson, Page, connect_run_buttons, read_text, run_buttons
 from ddpm.page.components.pad import drawer, pad
 from ddpm.page.events import show_for
@@ -138,8 +138,6 @@ LESSON = Lesson(
     program=program,
     answer=flow,
     tool=generate_plane,
-    outputs=run_only,
-    read=Plane.from_query,
     ask=("data", "direction"),
     beside=(drawer("points"), "denoiser", "count", "steps", "schedule", "sampler", "eta", "seed"),
     buttons=run_buttons,

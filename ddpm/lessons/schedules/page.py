@@ -123,7 +123,6 @@ LESSON = Lesson(
     answer=curves,
     tool=compare_schedules,
     outputs=pictures_and_run,
-    read=Curves.from_query,
     beside=("schedule", _bender, "steps", "model", "example", "seed", _dice),
     controls={"example": lambda: picker(MODELS, Curves.model, Curves.example)},
     updates=lambda asked: {"example": gr.HTML(value=str(asked.example), sheet=asked.model)},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from ddpm.checkpoint import CheckpointError
 from ddpm.lessons.points import DRAWN, MOST_POINTS
@@ -176,7 +177,7 @@ async def train_network(
     if not isinstance(end, Frame):
         raise gr.Error(_spent(visit), print_exception=False)
     name = f"{end.trained.plane.data}.safetensors"
-    path = gr.processing_utils.save_bytes_to_cache(to_file(end.trained), name, gr.File.GRADIO_CACHE)
+    path = gr.processing_utils.save_bytes_to_cache(to_file(end.trained), name, get_upload_folder())
     measures = {"held_out_loss": end.held_out, "distance": end.distance, "floor": end.floor}
     return path, run_summary(training, notes, batches=end.trained.batches, **measures)
 
@@ -240,7 +241,6 @@ LESSON = Lesson(
     answer=train,
     tool=train_network,
     outputs=lambda: [gr.File(label="Network", visible=False), *run_only()],
-    read=Training.from_query,
     ask=("data",),
     beside=(drawer("points"), "prediction", "scaling", "batches", "shown_steps"),
     buttons=_buttons,
