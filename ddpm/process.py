@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +18,16 @@ from torch import Tensor
 from ddpm.schedule import LOG_SNR_MIN, Linear, alpha, grid, sigma
 
 Prediction = Literal["noise", "x0", "v"]
-Network = Callable[..., Tensor]
-"""(x, log_snr, label) -> prediction, the shape of x."""
+
+
+class Network(Protocol):
+    """(x, log_snr, label) -> prediction, the shape of x; ``config`` says what it was made for."""
+
+    config: Any
+
+    def __call__(self, x: Tensor, log_snr: Tensor, label: Tensor, /) -> Tensor: ...
+
+
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x of shape (B, *D), log_snr of shape (B,) or ()) -> x̂0 of shape (B, *D)."""
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -115,6 +116,8 @@ class Page:
 
     def __init__(self, lesson: Lesson, house: House):
         self.lesson, self.house = lesson, house
+        self.own: Any = SimpleNamespace()
+        """What this lesson has rendered besides: buttons, mostly."""
         self._made: dict[str, Control] = {}
         self._experiments = Experiments(lesson.experiments)
 
@@ -284,14 +287,14 @@ def run_buttons(page: Page) -> None:
     """The buttons of a lesson that shows a run in time: they start it, end it, and draw another seed."""
     with gr.Column(scale=0, min_width=210):
         with gr.Row():
-            page.generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
-            page.halt = gr.Button("Stop", min_width=70, elem_id="stop")
-        page.dice = gr.Button("Generate from new noise", size="sm", elem_id="dice")
+            page.own.generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="generate")
+            page.own.halt = gr.Button("Stop", min_width=70, elem_id="stop")
+        page.own.dice = gr.Button("Generate from new noise", size="sm", elem_id="dice")
         to_settings()
 
 
 def connect_run_buttons(page: Page) -> None:
     """Connects what ``run_buttons`` has rendered."""
-    page.stream(page.generate.click, page.show)
-    page.draw_seed(page.dice, "seed", page.show)
-    page.halt.click(page.stop, None, None, **QUIET)
+    page.stream(page.own.generate.click, page.show)
+    page.draw_seed(page.own.dice, "seed", page.show)
+    page.own.halt.click(page.stop, None, None, **QUIET)

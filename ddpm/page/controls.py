@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import gradio as gr
 
@@ -35,7 +36,7 @@ def control(first: Settings, name: str) -> Control:
     """The control of the setting ``name``, with its value in ``first``; of a schedule's parameter, shown if it is its own."""
     said, allowed, value = first.declared()[name], first.allowed(first.values())[name], getattr(first, name)
     visible = name not in SCHEDULE or name == "schedule" or name in parameters(first.schedule)
-    about = {"label": said.label, "info": said.info, "elem_id": name, "visible": visible}
+    about: dict[str, Any] = {"label": said.label, "info": said.info, "elem_id": name, "visible": visible}
     if said.look == "number":  # without limits, past which Gradio would refuse what ``from_query`` corrects with a note
         return gr.Number(value, precision=0, **about)
     if isinstance(allowed, Number):
@@ -53,7 +54,7 @@ def typed(first: Settings, controls: Controls) -> dict[str, Control]:
 
     def unseen(name: str) -> Control:
         said, value = first.declared()[name], getattr(first, name)
-        about = {"label": said.label, "info": said.info, "visible": False}
+        about: dict[str, Any] = {"label": said.label, "info": said.info, "visible": False}
         return gr.Number(value, precision=0, **about) if isinstance(value, int) else gr.Textbox(value, **about)
 
     hidden = [name for name in controls if first.declared()[name].look == "typed"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-RAW = {"preprocess": False, "postprocess": False}
+RAW: dict[str, Any] = {"preprocess": False, "postprocess": False}
 """Of events whose values need no work: Gradio hands each to a thread of its own first, the settings and every message."""
 
-STREAMING = {
+STREAMING: dict[str, Any] = {
     **RAW,
     "show_progress": "hidden",
     "trigger_mode": "multiple",
@@ -22,10 +22,10 @@ STREAMING = {
 }
 """Of every event that streams a run: a second press replaces the run under way."""
 
-FOLLOWING = {"show_progress": "hidden", "api_visibility": "private"}
+FOLLOWING: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of the events that change controls."""
 
-QUIET = {"queue": False, **FOLLOWING}
+QUIET: dict[str, Any] = {"queue": False, **FOLLOWING}
 """Of those that only show or hide one, and do not wait for their turn."""
 
 DRAW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"

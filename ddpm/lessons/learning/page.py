@@ -67,17 +67,17 @@ async def learn_step(
 
 def _buttons(page: Page) -> None:
     with gr.Column(scale=0, min_width=210):
-        page.another = gr.Button("Another step", variant="primary", elem_id="next")
-        page.dice = gr.Button("Samples from new noise", size="sm", elem_id="dice")
+        page.own.another = gr.Button("Another step", variant="primary", elem_id="next")
+        page.own.dice = gr.Button("Samples from new noise", size="sm", elem_id="dice")
 
 
 def _connect(page: Page) -> None:
     controls, learn, sample = page.controls, page.handler(one_step), page.handler(drawings)
     page.stream_on([*moved(controls, "snapshot"), *moved(controls, "seed")], learn)
     seed = controls["seed"]
-    counted = page.another.click(None, seed, seed, js="(seed) => (seed + 1) % 2 ** 31", api_visibility="private")
+    counted = page.own.another.click(None, seed, seed, js="(seed) => (seed + 1) % 2 ** 31", api_visibility="private")
     page.stream(counted.then, learn)
-    page.draw_seed(page.dice, "noise", sample)
+    page.draw_seed(page.own.dice, "noise", sample)
     page.stream(controls["noise"].submit, sample)
 
 

@@ -87,15 +87,15 @@ def _fitting(data: str) -> list[object]:
 
 def _buttons(page: Page) -> None:
     with gr.Row():
-        page.dice = gr.Button("Estimate with new draws", size="sm", min_width=180, elem_id="dice")
-        page.halt = gr.Button("Stop", size="sm", min_width=70, elem_id="stop")
+        page.own.dice = gr.Button("Estimate with new draws", size="sm", min_width=180, elem_id="dice")
+        page.own.halt = gr.Button("Stop", size="sm", min_width=70, elem_id="stop")
 
 
 def _connect(page: Page) -> None:
     controls = page.controls
-    page.draw_seed(page.dice, "seed", page.show)
+    page.draw_seed(page.own.dice, "seed", page.show)
     page.stream(controls["example"].input(lambda: ONE, None, controls["of"], **FOLLOWING).then, page.show)
-    page.halt.click(page.stop, None, None, **QUIET)
+    page.own.halt.click(page.stop, None, None, **QUIET)
     shown = [controls[name] for name in ("of", "example", "denoiser")]
     controls["data"].change(_fitting, controls["data"], shown, **QUIET)
 

@@ -78,7 +78,7 @@ def _exercise(page: Page) -> None:
             "**The exercise** in one click: weights 1 : 2, means ±4, standard deviation 1, T = 250, β = 0.02, DDPM."
         )
         with gr.Row():
-            page.figures = {
+            page.own.figures = {
                 name: gr.Button(label, size="sm", min_width=150, elem_id=name) for name, (label, _) in _FIGURES.items()
             }
 
@@ -87,7 +87,7 @@ def _connect(page: Page) -> None:
     connect_run_buttons(page)
     for name, (_, layers) in _FIGURES.items():
         script = f"() => {{ window.ddpm.choose({layers!r}); return []; }}"
-        exercise = page.figures[name].click(lambda: page.values(Line()), None, page.inputs, js=script, **FOLLOWING)
+        exercise = page.own.figures[name].click(lambda: page.values(Line()), None, page.inputs, js=script, **FOLLOWING)
         page.stream(exercise.then, page.show)
 
 

@@ -118,7 +118,7 @@ def _clicked(event: gr.EventData) -> int:
 
 
 def _upload(page: Page) -> None:
-    page.bring = gr.UploadButton("Upload a picture", size="sm", file_types=["image"], elem_id="upload")
+    page.own.bring = gr.UploadButton("Upload a picture", size="sm", file_types=["image"], elem_id="upload")
     gr.Markdown(
         "Its middle square is kept, as small as the network’s pictures. It stays between you and this page: a link does not hold it.",
         elem_id="upload-info",
@@ -126,21 +126,21 @@ def _upload(page: Page) -> None:
 
 
 def _dice(page: Page) -> None:
-    page.dice = gr.Button("New noise", size="sm", elem_id="dice")
+    page.own.dice = gr.Button("New noise", size="sm", elem_id="dice")
 
 
 def _connect(page: Page) -> None:
     controls, move = page.controls, page.handler(moved)
     page.stream(controls["t"].input, move, trigger_mode="always_last")
     page.stream(page.screen.select(_clicked, None, controls["t"], **FOLLOWING).then, move)
-    page.draw_seed(page.dice, "seed", page.show)
+    page.draw_seed(page.own.dice, "seed", page.show)
     fitted = controls["steps"].release(_fit, [controls["t"], controls["steps"]], controls["t"], **FOLLOWING)
     page.stream(fitted.then, page.show)
-    taken = page.bring.upload(take, [page.bring], [controls["upload"], controls["picture"]], **FOLLOWING)
+    taken = page.own.bring.upload(take, [page.own.bring], [controls["upload"], controls["picture"]], **FOLLOWING)
     page.stream(taken.success, page.show)
     kind = [controls["model"], controls["picture"]]
     gr.on([one.change for one in kind], _examples, kind, controls["example"], **QUIET)
-    show_for(controls["picture"], {page.drawer: [DRAWN]})
+    show_for(controls["picture"], {page.own.drawer: [DRAWN]})
 
 
 LESSON = Lesson(

@@ -126,7 +126,7 @@ def _advice(plane: Plane, mine: Trained | None) -> list[str]:
 
 def _connect(page: Page) -> None:
     connect_run_buttons(page)
-    show_for(page.controls["data"], {page.drawer: [DRAWN]})
+    show_for(page.controls["data"], {page.own.drawer: [DRAWN]})
 
 
 LESSON = Lesson(

@@ -91,11 +91,11 @@ def _is_share(value: object) -> bool:
 
 
 def _bender(page: Page) -> None:
-    page.bender = gr.Button("Bend the chosen curve", size="sm", elem_id="bend")
+    page.own.bender = gr.Button("Bend the chosen curve", size="sm", elem_id="bend")
 
 
 def _dice(page: Page) -> None:
-    page.dice = gr.Button("New noise", size="sm", elem_id="dice")
+    page.own.dice = gr.Button("New noise", size="sm", elem_id="dice")
 
 
 def _connect(page: Page) -> None:
@@ -108,8 +108,8 @@ def _connect(page: Page) -> None:
     page.stream_on([controls["schedule"].select, *parameters], page.show)
     page.stream(controls["table"].submit(shortened, controls["table"], controls["table"], **FOLLOWING).then, page.show)
     page.stream(page.screen.select(_chosen, own, own, **FOLLOWING).then, page.show)
-    page.stream(page.bender.click(bend, page.inputs, own, **FOLLOWING).then, page.show)
-    page.draw_seed(page.dice, "seed", page.show)
+    page.stream(page.own.bender.click(bend, page.inputs, own, **FOLLOWING).then, page.show)
+    page.draw_seed(page.own.dice, "seed", page.show)
     controls["model"].change(lambda model: gr.HTML(sheet=model), controls["model"], controls["example"], **QUIET)
 
 

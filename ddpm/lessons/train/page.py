@@ -188,12 +188,12 @@ async def train_network(
 def _buttons(page: Page) -> None:
     with gr.Column(scale=0, min_width=330):
         with gr.Row():
-            page.begin = gr.Button("Train", variant="primary", min_width=90, elem_id="train")
-            page.halt = gr.Button("Stop", min_width=70, elem_id="stop")
-            page.further = gr.Button("Continue", min_width=90, elem_id="continue")
+            page.own.begin = gr.Button("Train", variant="primary", min_width=90, elem_id="train")
+            page.own.halt = gr.Button("Stop", min_width=70, elem_id="stop")
+            page.own.further = gr.Button("Continue", min_width=90, elem_id="continue")
         with gr.Row():
-            page.take = gr.Button("Download my network", size="sm", min_width=150, elem_id="download")
-            page.bring = gr.UploadButton("Load a network", size="sm", min_width=150, elem_id="upload")
+            page.own.take = gr.Button("Download my network", size="sm", min_width=150, elem_id="download")
+            page.own.bring = gr.UploadButton("Load a network", size="sm", min_width=150, elem_id="upload")
 
 
 def _connect(page: Page) -> None:
@@ -223,12 +223,12 @@ def _connect(page: Page) -> None:
             return gr.skip()
         return file(to_file(network), f"{network.plane.data}.safetensors", next(_numbers))
 
-    page.stream(page.begin.click, page.show)
-    page.stream(page.further.click, page.handler(_go_on))
-    page.halt.click(stop, None, None, **QUIET)
-    page.take.click(download, None, **streaming)  # queued: others cannot show a warning
-    page.bring.upload(load, page.bring, **{**streaming, "preprocess": True})
-    show_for(page.controls["data"], {page.drawer: [DRAWN]})
+    page.stream(page.own.begin.click, page.show)
+    page.stream(page.own.further.click, page.handler(_go_on))
+    page.own.halt.click(stop, None, None, **QUIET)
+    page.own.take.click(download, None, **streaming)  # queued: others cannot show a warning
+    page.own.bring.upload(load, page.own.bring, **{**streaming, "preprocess": True})
+    show_for(page.controls["data"], {page.own.drawer: [DRAWN]})
 
 
 LESSON = Lesson(

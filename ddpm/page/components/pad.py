@@ -32,7 +32,7 @@ def drawer(name: str) -> Callable[[Any], None]:
     """Renders the control ``name`` of a page in a drawer, which is shown for some choices alone."""
 
     def render(page: Any) -> None:
-        with gr.Column(visible=False, elem_id="drawer") as page.drawer:
+        with gr.Column(visible=False, elem_id="drawer") as page.own.drawer:
             page.render([name])
 
     return render
