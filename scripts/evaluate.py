@@ -164,10 +164,12 @@ def load_generator(path: Path, name: str) -> nn.Module:
 
 def evaluate_checkpoint(name: str, options: argparse.Namespace) -> None:
     """Measures the chosen rows of one checkpoint and merges each into its report as soon as it is done."""
-    path = options.folder / f"{name}.safetensors"
+    few = options.settings == "few"
+    path = options.folder / f"{name}{'-student' if few else ''}.safetensors"
     network = load_generator(path, name)
     plan = (toy_plan if name in TOYS else image_plan)(name, network, options)
     made_with, report = {"checkpoint": digest(path), **plan.made_with}, path.with_suffix(".json")
+    about = plan.about | ({"student": True} if few else {})
     for setting in chosen(plan.settings, options.only):
         rows = read_rows(report)
         if not options.again and is_measured(setting, options.seed, made_with, plan.measures, rows):
@@ -177,9 +179,9 @@ def evaluate_checkpoint(name: str, options: argparse.Namespace) -> None:
         print(f"{name}, {setting}: judging {len(samples):,} samples")
         measures = asdict(plan.judge(samples, labels, options.seed))
         row = {**asdict(setting), "seed": options.seed, "made_with": made_with, **measures}
-        write_report(report, plan.about, merged(read_rows(report), row))
+        write_report(report, about, merged(read_rows(report), row))
         print(f"{name}, {setting}: {', '.join(f'{k} {v:.4g}' for k, v in measures.items() if isinstance(v, float))}")
-    write_report(report, plan.about, read_rows(report))
+    write_report(report, about, read_rows(report))
 
 
 # --- the bound on the likelihood ----------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ def write_readme(options: argparse.Namespace) -> None:
     if not options.readme.is_file():
         raise FileNotFoundError(f"There is no file {options.readme}; --readme names the one to write the tables into.")
     reports = []
-    for name in [*IMAGES, *TOYS]:
+    for name in [*(each for data in IMAGES for each in (data, f"{data}-student")), *TOYS]:
         checkpoint = options.folder / f"{name}.safetensors"
         report = checkpoint.with_suffix(".json")
         if rows := read_rows(report):

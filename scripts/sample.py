@@ -70,7 +70,7 @@ def main() -> None:
     if problem := SCALE.problem(scale):
         raise ValueError(f"The scale is {scale!r}; it {problem}.")
     print(*notes, sep="\n", end="\n" if notes else "")
-    network = load_network(options.checkpoints / f"{run.model}.safetensors").network
+    network = load_network(options.checkpoints / f"{run.network}.safetensors").network
     network.to(memory_format=torch.channels_last)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.save_run:

@@ -28,7 +28,7 @@ def house(tmp_path_factory):
     tour = folder / "ddpm" / "lessons" / "tour.py"
     line = re.search(r"^from ddpm.lessons.walk.page import .*$", document, re.MULTILINE)[0]
     text = tour.read_text("utf-8").replace("from ddpm.page", f"{line}\nfrom ddpm.page", 1)
-    tour.write_text(text.replace("LIKELIHOOD)", "LIKELIHOOD, WALK)"), "utf-8")
+    tour.write_text(text.replace("ONE_STEP)", "ONE_STEP, WALK)"), "utf-8")
     with served(folder.parent / "log", folder=folder) as url:
         yield url
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ddpm import command
+from ddpm.lessons.tour import LESSONS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -66,7 +67,7 @@ def test_what_is_installed_imports_and_draws(tmp_path):
     said = subprocess.run(
         [sys.executable, "-c", found], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert said.stdout.split() == [str(packages / "ddpm" / "__init__.py"), "9"], said.stderr
+    assert said.stdout.split() == [str(packages / "ddpm" / "__init__.py"), str(len(LESSONS))], said.stderr
     assert (tmp_path / "share" / "ddpm" / "checkpoints" / "mnist.safetensors").is_file()
     drawn = [sys.executable, str(tmp_path / "share" / "ddpm" / "scripts" / "sample.py"), "--steps", "2"]
     subprocess.run([*drawn, "--out", str(tmp_path / "a.png")], cwd=tmp_path, env=environment, check=True)

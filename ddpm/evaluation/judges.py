@@ -54,9 +54,10 @@ class Setting:
         return f"T={self.steps}, {self.schedule}, {self.sampler}, eta={self.eta:g}, w={self.guidance:g}"
 
 
-EXTENTS = ("standard", "quick", "full", "marks", "frontier")
+EXTENTS = ("standard", "quick", "full", "marks", "frontier", "few")
 """``standard`` spends samples where they tell most, ``full`` spends all on every row but images' T = 1000, ``quick`` checks. Of
-images alone: ``marks`` are the two rows that tell most, ``frontier`` is quality against the number of steps."""
+images alone: ``marks`` are the two rows that tell most, ``frontier`` is quality against the number of steps, and ``few`` are the steps
+of a student."""
 
 FRONTIER_STEPS = (5, 10, 25, 50, 100, 250, 1000)
 FRONTIER = (Setting(0), Setting(0, eta=1.0), Setting(0, sampler="dpm-solver++"))
@@ -68,6 +69,8 @@ def image_settings(samples: int, extent: str = "standard") -> list[Setting]:
     if extent == "frontier":
         counts = {steps: min(samples, max(100, 50_000 // steps)) for steps in FRONTIER_STEPS}
         return [replace(way, steps=steps, samples=counts[steps]) for way in FRONTIER for steps in FRONTIER_STEPS]
+    if extent == "few":
+        return _with_samples([Setting(steps, "polynomial", eta=1.0) for steps in (1, 2, 4)], samples)
     if extent == "marks":
         return _with_samples([Setting(25), Setting(250, eta=1.0)], samples)
     main = [Setting(50), Setting(50, guidance=0.2), Setting(10, sampler="dpm-solver++")]

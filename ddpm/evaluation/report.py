@@ -91,7 +91,7 @@ def _between(text: str, begin: str, end: str, content: str) -> str:
 def image_table(report: Mapping[str, Any]) -> str:
     """Markdown: one row a setting, and the frontier's figure if it has been measured."""
     title = (
-        f"**{report['data']}**, judged by a classifier that is right on {report['accuracy']:.2%} of the test set "
+        f"**{report['data']}{', the student of few steps' if report.get('student') else ''}**, judged by a classifier that is right on {report['accuracy']:.2%} of the test set "
         "(in brackets: training images in the samples' place)\n\n"
     )
     rows = report["rows"]

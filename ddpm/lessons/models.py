@@ -26,6 +26,9 @@ MODELS: dict[str, tuple[str, ...]] = {
 }
 """The image models that the app offers, with their classes."""
 
+STUDENTS = {"mnist": "mnist-student"}
+"""The networks that draw in few steps, which scripts/distil.py makes of the image models, by these."""
+
 KEPT = (0, 100, 500, 2500, 10_000)
 """After how many steps the networks are kept, beside the end."""
 
@@ -97,10 +100,14 @@ def load_models(source: str | None, shipped: Path) -> Models:
     Raises HubError if the source cannot be used, CheckpointError or FileNotFoundError if a checkpoint cannot.
     """
     clouds = [f"{model}-projection" for model in MODELS]
-    found = for_app(source, shipped, [*MODELS, *clouds, *NETWORKS, NETWORK])
+    found = for_app(source, shipped, [*MODELS, *STUDENTS.values(), *clouds, *NETWORKS, NETWORK])
     planes = {model: load_projection(found.paths[f"{model}-projection"]) for model in MODELS}
     return Models(
-        {model: _pictures(found, model, planes[model]) for model in MODELS},
+        {
+            name: _pictures(found, name, model, planes[model])
+            for model in MODELS
+            for name in (model, *([STUDENTS[model]] if model in STUDENTS else []))
+        },
         planes,
         {name: _points(found, name) for name in (*NETWORKS, NETWORK)},
         {name: load_snapshots(shipped / "snapshots", name) for name in RECORDED},
@@ -113,9 +120,9 @@ def serve(networks: Mapping[str, UNet | MLP], backend: str | None) -> dict[str, 
     return {name: fast(network, backend) for name, network in networks.items()}
 
 
-def _pictures(found: Found, model: str, cloud: Projection) -> UNet:
-    """The network of ``model``, which must fit the plane of its images."""
-    path = found.paths[model]
+def _pictures(found: Found, name: str, model: str, cloud: Projection) -> UNet:
+    """The network ``name`` for the images of ``model``, which must fit their plane."""
+    path = found.paths[name]
     network = load_network(path).network
     fits = isinstance(network, UNet) and network.config.num_classes == len(MODELS[model])
     if not fits or math.prod(network.config.shape) != cloud.axes.shape[1]:

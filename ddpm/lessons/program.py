@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Protocol
 
 from ddpm.settings import Settings
 
@@ -118,17 +117,10 @@ for t, now, after in zip(range({run}.steps, 0, -1), levels, levels[1:]):
 """The loop over the steps of each sampler, "ddim" at η = 0 and "ddpm" above; x is the noise before and the data after."""
 
 
-class Sampled(Protocol):
-    """Settings of a run with a sampler."""
-
-    sampler: str
-    eta: float
-
-
-def loop(settings: Sampled, noise: str) -> str:
-    """The loop of the settings' sampler; ``noise`` is the expression that draws fresh noise."""
-    name = "ddpm" if settings.sampler == "ddim" and settings.eta > 0 else settings.sampler
-    filled = {"{run}": type(settings).__name__.lower(), "{eta}": repr(settings.eta), "{noise}": noise}
+def loop(settings: Settings, noise: str, sampler: str, eta: float) -> str:
+    """The loop of ``sampler`` at ``eta`` over the steps of ``settings``; ``noise`` is the expression that draws fresh noise."""
+    name = "ddpm" if sampler == "ddim" and eta > 0 else sampler
+    filled = {"{run}": type(settings).__name__.lower(), "{eta}": repr(eta), "{noise}": noise}
     text = LOOPS[name]
     for mark, written in filled.items():
         text = text.replace(mark, written)

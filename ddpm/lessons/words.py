@@ -12,6 +12,7 @@ SAMPLER_NAMES = {
     "ddpm-beta": "DDPM with the variance β",
     "dpm-solver++": "DPM-Solver++ (2M)",
     "heun": "Heun (asks twice a step)",
+    "few-steps": "Few steps: the student",
 }
 """The samplers."""
 

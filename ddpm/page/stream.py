@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -78,15 +78,31 @@ async def last(engine: Engine, steps: Iterator[Any | None], request: gr.Request,
 
     Raises gr.Error if the computation failed, if there are too many jobs, or if the program has ceased to listen.
     """
-    client, frame = client_of(request), None
+    newest = None
+    async with aclosing(_unwatched(engine, steps, request, kind)) as frames:
+        async for frame in frames:
+            newest = frame
+    return newest
+
+
+async def every_frame(engine: Engine, steps: Iterator[Any | None], request: gr.Request) -> list[Any]:
+    """All frames of such a job; raises as ``last`` does."""
+    async with aclosing(_unwatched(engine, steps, request)) as frames:
+        return [frame async for frame in frames]
+
+
+async def _unwatched(
+    engine: Engine, steps: Iterator[Any | None], request: gr.Request, kind: str = ""
+) -> AsyncGenerator[Any, None]:
+    client = client_of(request)
     try:
         job = engine.submit(steps, None, client.address, kind)
     except Full as full:
         raise gr.Error(str(full), print_exception=False) from full
     try:
         while (shown := await next_frame(job, client)) is not None:
-            frame = frame if isinstance(shown, Place) else shown
-        return frame
+            if not isinstance(shown, Place):
+                yield shown
     except Unheard as error:
         raise gr.Error(UNHEARD, print_exception=False) from error
     except RuntimeError as error:

@@ -48,6 +48,6 @@ def program(line: Line) -> str:
         f"from ddpm.lessons.line.run import Line\n\nline = {call(line)}",
         EXACT if line.denoiser == "exact" else LEARNED,
         START,
-        loop(line, "torch.randn(x.shape, generator=generator)"),
+        loop(line, "torch.randn(x.shape, generator=generator)", line.sampler, line.eta),
         END,
     )

@@ -15,6 +15,7 @@ let spot = { sample: 0, row: Math.floor(setup.shape[1] / 2), column: Math.floor(
 let walk = null; // { position, line }: the line that is marked, as long as the player stands at that position
 
 function wayOf({ sampler, eta }) {
+  if (sampler === "few-steps") return "ddpm"; // by a student
   if (sampler === "ddpm-beta") return "beta";
   if (sampler !== "ddim") return "second";
   return eta === 0 ? "ddim" : eta === 1 ? "ddpm" : "between";

@@ -95,7 +95,8 @@ def added(run: Run, step: Step, log_snr_s: Tensor, x_s: Tensor) -> Tensor | None
 
 def _eta(run: Run) -> float:
     """η of the mean that ``run`` takes."""
-    return {"ddim": run.eta, "ddpm-beta": 1.0}.get(run.sampler, 0.0)
+    sampler, eta, _ = run.method
+    return {"ddim": eta, "ddpm-beta": 1.0}.get(sampler, 0.0)
 
 
 def _std(run: Run, levels: Tensor, eta: float) -> Tensor:

@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 
 from ddpm.data import to_uint8
-from ddpm.lessons.models import MODELS
+from ddpm.lessons.models import MODELS, STUDENTS
 from ddpm.lessons.pictures.frames import frames
 from ddpm.lessons.pictures.program import program
-from ddpm.lessons.pictures.run import ANY, EACH, FIRST, Run
+from ddpm.lessons.pictures.run import ANY, EACH, FEW, FIRST, Run
 from ddpm.lessons.pictures.screen import frame, player, start
 from ddpm.lessons.words import NO_ETA, left_over
 from ddpm.page.api import pictures_and_run, run_summary
-from ddpm.page.builder import House, Lesson, connect_run_buttons, read_text, run_buttons
+from ddpm.page.builder import House, Lesson, Page, connect_run_buttons, read_text, run_buttons
+from ddpm.page.events import FOLLOWING
 from ddpm.page.experiments import Experiment, described
 from ddpm.page.stream import Answer, last
 from ddpm.plots import tile
@@ -31,6 +32,9 @@ MOST_ROWS = 25_000
 """How many times one run on the page may ask the network about a picture: 25 pictures at T = 1000, without guidance."""
 
 TEXT = read_text(Path(__file__).parent)
+
+_FOR_FEW = f"(sampler, ...others) => sampler === '{FEW}' ? [2, 'polynomial'] : others"
+"""Sets the steps and the schedule that suit the student when it is chosen."""
 
 _GIVES = """
 Gives the pictures as one PNG, four pixels to the pixel, and an object with the settings used, the query of the page's link
@@ -47,8 +51,17 @@ def experiments(model: str) -> dict[str, Experiment]:
             "Two steps: too few": Run(model, steps=2),
             "A constant β that never reaches noise": Run(model, schedule="constant", c=1.0),
             "Guidance: sure, but all alike": Run(model, MODELS[model][7], guidance=4.0),
+            **(_in_few_steps(model) if model in STUDENTS else {}),
         },
     )
+
+
+def _in_few_steps(model: str) -> dict[str, Run]:
+    return {
+        "One step of the network": Run(model, steps=1, schedule="polynomial"),
+        "One step of a student": Run(model, steps=1, schedule="polynomial", sampler=FEW),
+        "Two steps of the student": Run(model, steps=2, schedule="polynomial", sampler=FEW),
+    }
 
 
 def lesson(model: str, name: str, path: str, label: str, info: str, about: str) -> Lesson:
@@ -71,13 +84,13 @@ def lesson(model: str, name: str, path: str, label: str, info: str, about: str) 
         x0 projected on the page's plane as float32, count × 2 each.
         """
         told, cloud = [*notes, *_advice(run)], house.models.clouds[model]
-        work = frames(run, house.models.pictures[model])
+        work = frames(run, house.models.pictures[run.network])
         return Answer(work, lambda step, job: frame(step, job, cloud), start=lambda job: start(run, job, told))
 
     async def generate(
         house: House, run: Run, notes: list[str], request: gr.Request
     ) -> tuple[Image.Image, dict[str, Any]]:
-        end = await last(house.engine, frames(run, house.models.pictures[model]), request)
+        end = await last(house.engine, frames(run, house.models.pictures[run.network]), request)
         names = [*MODELS[model], "no label"]
         labels = [names[label] for label in run.labels]
         summary = run_summary(run, [*notes, *_advice(run)], labels=labels, seconds=round(end.seconds, 3))
@@ -109,8 +122,14 @@ def lesson(model: str, name: str, path: str, label: str, info: str, about: str) 
         buttons=run_buttons,
         controls={"label": labels},
         experiments=experiments(model),
-        connect=connect_run_buttons,
+        connect=_connect,
     )
+
+
+def _connect(page: Page) -> None:
+    connect_run_buttons(page)
+    chosen = [page.controls[name] for name in ("sampler", "steps", "schedule")]
+    page.controls["sampler"].select(None, chosen, chosen[1:], js=_FOR_FEW, **FOLLOWING)
 
 
 def within_share(run: Run, notes: list[str]) -> tuple[Run, list[str]]:
@@ -130,7 +149,18 @@ def _advice(run: Run) -> list[str]:
         notes.append("Guidance pulls towards a label; with no label asked for, it has no effect.")
     if run.eta > 0 and run.sampler != "ddim":
         notes.append(NO_ETA)
+    if run.sampler == FEW:
+        notes += _advice_on_few(run)
     return notes + left_over(run.curve)
+
+
+def _advice_on_few(run: Run) -> list[str]:
+    notes = []
+    if run.steps > 4:
+        notes.append("The student was made to jump: T = 1, 2 or 4 are enough, more only take longer.")
+    if run.guidance > 0:
+        notes.append("The student has a guidance of w = 0.2 built in; w has no effect.")
+    return notes
 
 
 DIGITS = lesson(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ddpm.denoiser import Guided
-from ddpm.lessons.models import MODELS
+from ddpm.lessons.models import MODELS, STUDENTS
 from ddpm.lessons.words import SAMPLER_NAMES, STEPS_INFO
 from ddpm.networks import UNetConfig
 from ddpm.process import Network
@@ -18,6 +18,9 @@ from ddpm.schedule import grid
 from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, Setting, scheduled, setting
 
 _MODEL = Choice(tuple(MODELS))
+
+FEW = "few-steps"
+"""The sampler that asks a student, with DDPM's steps."""
 
 EACH, ANY = "each", "any"
 """Labels beside the classes: one class after the other, and no label at all."""
@@ -38,7 +41,7 @@ class Run(Scheduled):
     schedule: str = scheduled("cosine")
     sampler: str = setting(
         "ddim",
-        Choice(tuple(SAMPLERS)),
+        Choice((*SAMPLERS, FEW)),
         "Sampler",
         "How a step is taken: with or without new noise, to first or second order.",
         names=SAMPLER_NAMES,
@@ -58,13 +61,24 @@ class Run(Scheduled):
     @classmethod
     def allowed(cls, given: Mapping[str, Any]) -> dict[str, Setting]:
         model = _MODEL.nearest(str(given.get("model"))) or cls.model
-        return {**super().allowed(given), "label": Choice((EACH, ANY, *MODELS[model]))}
+        samplers = Choice((*SAMPLERS, FEW) if model in STUDENTS else tuple(SAMPLERS))
+        return {**super().allowed(given), "label": Choice((EACH, ANY, *MODELS[model])), "sampler": samplers}
+
+    @property
+    def network(self) -> str:
+        """The name of the network that is asked."""
+        return STUDENTS[self.model] if self.sampler == FEW else self.model
+
+    @property
+    def method(self) -> tuple[str, float, float]:
+        """The sampler by which the run is carried out, its η, and the guidance: a student has its own built in."""
+        return ("ddim", 1.0, 0.0) if self.sampler == FEW else (self.sampler, self.eta, self.guidance)
 
     @property
     def rows_each(self) -> int:
         """How many times the network is asked about each picture."""
         asks = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
-        return asks * (2 if self.guidance and self.label != ANY else 1)
+        return asks * (2 if self.method[2] and self.label != ANY else 1)
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -83,8 +97,8 @@ def begin(run: Run, config: UNetConfig) -> tuple[Path, Guided]:
     """The sampler of ``run`` and who answers it with a network of ``config``."""
     own = generators(run.seed, range(run.count))
     noise, levels = normal(config.shape, own), grid(run.curve, run.steps)
-    path = SAMPLERS[run.sampler](levels, noise, run.eta, own)
-    return path, Guided(config, torch.tensor(run.labels), run.guidance, clip=True)
+    sampler, eta, guidance = run.method
+    return SAMPLERS[sampler](levels, noise, eta, own), Guided(config, torch.tensor(run.labels), guidance, clip=True)
 
 
 def perform(run: Run, network: Network) -> Iterator[Step]:

@@ -74,7 +74,7 @@ def program(plane: Plane) -> str:
     if plane.direction != "generate":
         way = CHAIN if plane.direction == "chain" else JUMP
         return assembled("Data that becomes noise, in the plane.", settings, LEVELS, way, end)
-    steps = loop(plane, "torch.randn(x.shape, generator=generator)")
+    steps = loop(plane, "torch.randn(x.shape, generator=generator)", plane.sampler, plane.eta)
     about = "Particles out of noise: data in the plane."
     return assembled(about, settings, _denoiser(plane), LEVELS, START, steps, end)
 
