@@ -217,3 +217,21 @@ def test_every_size_is_measured_equally_often_and_the_cheapest_row_wins(small):
 )
 def test_of_sizes_that_cost_about_the_same_the_smallest_is_taken(cost, size):
     assert smallest_near_best(cost) == size
+
+
+@pytest.mark.slow
+def test_the_newer_exporter_gives_a_graph_that_answers_as_the_network_does():
+    """So that the tracing one can be left once it is gone."""
+    network = load_network(MNIST).network
+    rows = torch.export.Dim("rows", min=1)
+    given = (torch.randn(3, 1, 28, 28), torch.tensor([-6.0, 0.0, 6.0]), torch.tensor([1, 2, 10]))
+    shapes = ({0: rows}, {0: rows}, {0: rows})
+    names = {"input_names": list(backend.INPUTS), "output_names": [backend.OUTPUT]}
+    made = torch.onnx.export(network, given, dynamo=True, dynamic_shapes=shapes, opset_version=backend.OPSET, **names)
+    graph = made.model_proto.SerializeToString()
+    served = OnnxNetwork(network, graph, 1)
+    for count in (1, 2, 5):
+        x, log_snr = torch.randn(count, 1, 28, 28, generator=seeded(count)), torch.linspace(-8, 8, count)
+        label = torch.arange(count)
+        with torch.inference_mode():
+            assert (served(x, log_snr, label) - network(x, log_snr, label)).abs().max() < 1e-4
