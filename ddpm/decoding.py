@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
+_SCALES: Mapping[object, float] = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 """How Pillow scales pixels to 8 bits, by its name for what is in a PNG; the transparent colour it leaves as it is there."""
 
 

@@ -121,8 +121,11 @@ for t, now, after in zip(range({run}.steps, 0, -1), levels, levels[1:]):
 class Sampled(Protocol):
     """Settings of a run with a sampler."""
 
-    sampler: str
-    eta: float
+    @property
+    def sampler(self) -> str: ...
+
+    @property
+    def eta(self) -> float: ...
 
 
 def loop(settings: Sampled, noise: str) -> str:
