@@ -1,5 +1,5 @@
-# make run: serve the app on port 7860. make test: install what the tests need, then ruff and the tests; make test-all: the
-# slow ones, too.
+# make run: serve the app on port 7860. make test: install what the tests need, then ruff, mypy and the tests;
+# make test-all: the slow ones, too.
 PYTHON ?= python3
 BIN = .venv/bin
 
@@ -11,6 +11,7 @@ run: .venv/run
 test: .venv/test browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: test

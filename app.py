@@ -49,20 +49,18 @@ os.environ[place.ROOT] = WHERE.root
 for _name in (place.NAME, place.PORT):
     os.environ.pop(_name, None)
 
-from dataclasses import replace
-
 import gradio as gr
 import torch
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from ddpm import machine
-from ddpm.lessons.models import load_models, serve
+from ddpm.lessons.models import Models, load_models, serve
 from ddpm.lessons.tour import LESSONS
 from ddpm.lessons.train.page import mine
 from ddpm.lessons.train.run import AT_ONCE, TRAINING
 from ddpm.lessons.train.sessions import Visits
-from ddpm.networks import UNet
+from ddpm.networks import Configured
 from ddpm.page import gradio_patches, guard, uploads
 from ddpm.page.blocks import Blocks
 from ddpm.page.builder import House, Page
@@ -119,10 +117,10 @@ def build_app() -> tuple[gr.Blocks, Engine]:
     Raises HubError if that cannot be used, CheckpointError or FileNotFoundError if a checkpoint cannot, BackendError if
     DDPM_BACKEND cannot, ValueError for another variable that is wrong.
     """
-    models = load_models(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS)
-    networks, lanes = _served(models.pictures)
-    points = serve(models.points, os.environ.get("DDPM_BACKEND") or None)
-    models = replace(models, pictures=networks, points=points)
+    loaded = load_models(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS)
+    networks, lanes = _served(loaded.pictures)
+    points = serve(loaded.points, os.environ.get("DDPM_BACKEND") or None)
+    models = Models(networks, loaded.clouds, points, loaded.snapshots, loaded.problem)
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
     engine = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes, {TRAINING: AT_ONCE})
     atexit.register(engine.close)
@@ -142,7 +140,7 @@ def build_app() -> tuple[gr.Blocks, Engine]:
     return app, engine
 
 
-def _served(drawn: Mapping[str, UNet]) -> tuple[dict[str, Network], int]:
+def _served(drawn: Mapping[str, Configured]) -> tuple[Mapping[str, Network], int]:
     """What carries out the image networks, by model, and how many forward passes it can carry out at the same time."""
     backend, engine = os.environ.get("DDPM_BACKEND") or None, os.environ.get("DDPM_ENGINE") or "local"
     if engine == "local":
@@ -193,7 +191,7 @@ def main() -> None:
         app_kwargs={
             "middleware": [
                 Middleware(guard.Guard, limits=limits, hosts=hosts, full=engine.full, shelve=shelf.take),
-                Middleware(Still, pages=PAGES),
+                Middleware(Still, pages=frozenset(PAGES)),
             ],
             "routes": routes(PAGES),
             "exception_handlers": {404: answer_where_nothing_is(PAGES)},

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, get_args
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm.files import parse_json, write_beside
-from ddpm.networks import NETWORKS
+from ddpm.networks import NETWORKS, Configured
 from ddpm.process import Prediction
 from ddpm.projection import Projection
 
@@ -31,7 +31,7 @@ class CheckpointError(ValueError):
 class Loaded(NamedTuple):
     """A network in evaluation mode, and what its checkpoint says of it (data set, class names, how it was trained)."""
 
-    network: nn.Module
+    network: Configured
     about: dict[str, Any]
 
 
@@ -63,7 +63,7 @@ def _not_finite(tensors: Mapping[str, Tensor]) -> str:
     return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), "")
 
 
-def save_network(path: Path, network: nn.Module, about: Mapping[str, Any], half: bool = False) -> None:
+def save_network(path: Path, network: Configured, about: Mapping[str, Any], half: bool = False) -> None:
     """Writes ``network``'s weights (float16 if ``half``), its config and ``about`` to ``path``.
 
     Raises CheckpointError, and leaves what is there, if a weight is not finite, or would not be in float16.
@@ -95,7 +95,7 @@ def load_network(path: Path) -> Loaded:
     return Loaded(network.eval().requires_grad_(False), header.get("about", {}))
 
 
-def _build(path: Path, header: Mapping[str, Any]) -> nn.Module:
+def _build(path: Path, header: Mapping[str, Any]) -> Configured:
     version, kind = header.get("format"), header.get("kind")
     if version != FORMAT:
         raise CheckpointError(f"{path} has the format version {version}; this program reads version {FORMAT}.")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
-_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
+_SCALES: Mapping[object, float] = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 """How Pillow scales pixels to 8 bits, by its name for what is in a PNG; the transparent colour it leaves as it is there."""
 
 
-def opaque(image: Image.Image) -> Image.Image:
+def opaque(image: ImageFile.ImageFile) -> Image.Image:
     """``image`` of any mode, opened and perhaps not decoded yet, in RGB: turned as its file says, on white where it is transparent."""
     return _on_white(_upright(_eight_bits(image)))
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
     """``image``, decoded, with 8 bits a channel, and its transparent colour likewise."""
     scale = _SCALES.get(image.tile[0].args) if image.tile else None
     image.load()

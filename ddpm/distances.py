@@ -27,7 +27,7 @@ def sliced_wasserstein_to(b: Tensor, generator: Generator, projections: int = 20
     directions = None if one else F.normalize(torch.randn(b.shape[1], projections, generator=generator), dim=0).to(b)
 
     def projected(points: Tensor) -> Tensor:
-        return (points if one else points @ directions).T.sort(1).values
+        return (points if directions is None else points @ directions).T.sort(1).values
 
     reference = projected(b)
 

@@ -30,10 +30,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import repo_folder_name
-from torch import nn
 
 from ddpm.checkpoint import load_network
 from ddpm.files import read_json, write_beside
+from ddpm.networks import Configured
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ Choose = Callable[[Collection[str]], Collection[str]]
 """From the names that there are, those that are wanted."""
 
 
-def load(source: str | Path, name: str | None = None) -> nn.Module:
+def load(source: str | Path, name: str | None = None) -> Configured:
     """The network of a checkpoint, in float32 and evaluation mode.
 
     ``source`` is USER/NAME or USER/NAME@REVISION on the Hub, a folder, or a file; ``name`` chooses among several
@@ -109,7 +109,7 @@ def load(source: str | Path, name: str | None = None) -> nn.Module:
         networks = sorted(known for known in names if not known.endswith(BESIDE))
         if name is None and len(networks) == 1:
             return networks
-        if name not in names:
+        if name is None or name not in names:
             asked = "choose one by its name" if name is None else f"there is no {name!r}"
             raise HubError(f"{source} holds {', '.join(networks) or 'no checkpoint'}; {asked}.")
         return [name]
@@ -158,14 +158,14 @@ def find(source: str | Path, choose: Choose) -> Found:
         listing = _ask(repository)
         paths = _download(repository, listing, choose)
     except Undelivered as error:
-        listing = _recall(repository)
-        if listing is None:
+        before = _recall(repository)
+        if before is None:
             raise
         try:
-            paths = _download(repository, listing, choose, offline=True)
+            paths = _download(repository, before, choose, offline=True)
         except HubError:
             raise error from None
-        return Found(paths, f"those of {repository.name} at {listing.commit[:7]}, from the cache", str(error))
+        return Found(paths, f"those of {repository.name} at {before.commit[:7]}, from the cache", str(error))
     _remember(repository, listing)
     return Found(paths, f"those of {repository.name} at {listing.commit[:7]}")
 
@@ -181,7 +181,7 @@ def _ask(repository: Repository) -> Listing:
     except (HTTPError, OSError, ValueError) as error:
         raise problem(error, repository) from error
     files = [file for file in info.siblings or () if file.rfilename.endswith(SUFFIX) and "/" not in file.rfilename]
-    return Listing(info.sha, {Path(file.rfilename).stem: file.lfs.sha256 for file in files if file.lfs})
+    return Listing(info.sha or revision, {Path(file.rfilename).stem: file.lfs.sha256 for file in files if file.lfs})
 
 
 def problem(error: Exception, repository: Repository) -> HubError:
@@ -225,8 +225,16 @@ def _checked(repository: Repository, listing: Listing, name: str, offline: bool)
 
 def _fetch(repository: Repository, commit: str, file: str, offline: bool) -> Path:
     def to(folder: Path) -> Path:
-        options = {"cache_dir": folder, "local_files_only": offline, "etag_timeout": PATIENCE}
-        return Path(HfApi().hf_hub_download(repository.name, file, revision=commit, **options))
+        return Path(
+            HfApi().hf_hub_download(
+                repository.name,
+                file,
+                revision=commit,
+                cache_dir=folder,
+                local_files_only=offline,
+                etag_timeout=PATIENCE,
+            )
+        )
 
     try:
         try:

@@ -37,7 +37,7 @@ class Finder(MetaPathFinder, Loader):
         return ModuleSpec(name, self) if package == "ddpm" and old in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__getattr__ = _from(MOVED[module.__name__.partition(".")[2]])
+        vars(module)["__getattr__"] = _from(MOVED[module.__name__.partition(".")[2]])
 
 
 def _from(places: Sequence[str]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,19 @@ class ConvolutionsConfig:
     log_snr_max: float = LOG_SNR_MAX
 
 
+class Configured(nn.Module):
+    """The base of the networks: what each was made for is its ``config``."""
+
+    config: Any
+
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
 class LogSNREmbedding(nn.Module):
     """λ of shape (B,) to (B, width) through sines and cosines, the finest of which tells apart λ that differ by 0.1."""
+
+    frequencies: Tensor
 
     def __init__(self, width: int, low: float, high: float, frequencies: int = 32):
         super().__init__()
@@ -102,10 +114,10 @@ class LogSNREmbedding(nn.Module):
         return self.mix(torch.cat([phase.sin(), phase.cos()], 1))
 
 
-def _zeroed(layer: nn.Module) -> nn.Module:
+def _zeroed(layer: Layer) -> Layer:
     """``layer`` with zero weights, so that what it closes starts as the identity (or as silence)."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
     return layer
 
 
@@ -122,8 +134,10 @@ class _Residual(nn.Module):
         return h + self.leave(F.silu(self.enter(self.norm(h)) * (1 + scale) + shift))
 
 
-class MLP(nn.Module):
+class MLP(Configured):
     """Residual MLP on points."""
+
+    frequencies: Tensor
 
     def __init__(self, config: MLPConfig):
         super().__init__()
@@ -192,7 +206,7 @@ def _grow(inside: int, outside: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inside, 4 * outside, 1), nn.PixelShuffle(2))
 
 
-class UNet(nn.Module):
+class UNet(Configured):
     """U-Net after Ho et al. 2020, appendix B, with FiLM conditioning and pixel (un)shuffling between resolutions."""
 
     def __init__(self, config: UNetConfig):
@@ -218,8 +232,8 @@ class UNet(nn.Module):
             self.down.append(stage(level, [width] * config.blocks[level]))
         self.middle = stage(len(widths) - 1, [widths[-1]])
         for level, width in reversed(list(enumerate(widths))):
-            below = widths[level + 1 : level + 2]
-            self.grow.append(_grow(*below, width) if below else nn.Identity())
+            coarsest = level == len(widths) - 1
+            self.grow.append(nn.Identity() if coarsest else _grow(widths[level + 1], width))
             self.up.append(stage(level, [2 * width] + [width] * (config.blocks[level] - 1)))
         self.norm = nn.GroupNorm(8, widths[0])
         self.leave = _zeroed(nn.Conv2d(widths[0], image_channels, 3, padding=1))
@@ -227,11 +241,11 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
         condition = F.silu(self.log_snr(log_snr) + self.label(label))
         h, kept = self.enter(x), []
-        for shrink, blocks in zip(self.shrink, self.down):
+        for shrink, blocks in zip(self.shrink, cast("list[nn.ModuleList]", self.down)):
             h = _through(blocks, shrink(h), condition)
             kept.append(h)
         h = _through(self.middle, h, condition)
-        for grow, blocks in zip(self.grow, self.up):
+        for grow, blocks in zip(self.grow, cast("list[nn.ModuleList]", self.up)):
             h = _through(blocks, torch.cat([grow(h), kept.pop()], 1), condition)
         return self.leave(F.silu(self.norm(h)))
 
@@ -242,7 +256,7 @@ def _through(blocks: nn.ModuleList, h: Tensor, condition: Tensor) -> Tensor:
     return h
 
 
-class Convolutions(nn.Module):
+class Convolutions(Configured):
     """Two convolutions, which see 5 × 5 pixels and, as one more channel of a single value, the noise level.
 
     What does not work: nobody can tell a digit from 5 × 5 of its pixels. The label is not looked at.
@@ -261,7 +275,7 @@ class Convolutions(nn.Module):
         return self.leave(F.relu(self.enter(torch.cat([x, levels], 1))))
 
 
-class Classifier(nn.Module):
+class Classifier(Configured):
     """A small CNN that judges samples: images (B, C, H, W) in [−1, 1] to logits (B, num_classes).
 
     It is no denoiser: it sees clean images, and neither λ nor labels.
@@ -307,7 +321,7 @@ def _whitened_layers(config: ClassifierConfig) -> Iterator[nn.Module]:
     yield nn.AdaptiveMaxPool2d(1)
 
 
-NETWORKS: dict[str, tuple[type, type]] = {
+NETWORKS: dict[str, tuple[type, type[Configured]]] = {
     "mlp": (MLPConfig, MLP),
     "unet": (UNetConfig, UNet),
     "convolutions": (ConvolutionsConfig, Convolutions),

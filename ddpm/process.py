@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ class Network(Protocol):
 
     def __call__(self, x: Tensor, log_snr: Tensor, label: Tensor, /) -> Tensor: ...
 
+
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The same of which nothing else need be known: a network, or a function."""
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x of shape (B, *D), log_snr of shape (B,) or ()) -> x̂0 of shape (B, *D)."""
@@ -95,15 +98,18 @@ def score_from_x0(x: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
     return -noise_from_x0(x, x0, log_snr) / s
 
 
-class Coefficients(NamedTuple):
+T = TypeVar("T", Tensor, float)
+
+
+class Coefficients(NamedTuple, Generic[T]):
     """Of a reverse step: x_s = ``on_x`` x_t + ``on_x0`` x0 + ``std`` z; all float64, of the shape of the levels, or numbers."""
 
-    on_x: Tensor | float
-    on_x0: Tensor | float
-    std: Tensor | float
+    on_x: T
+    on_x0: T
+    std: T
 
 
-def coefficients(log_snr_t: Tensor, log_snr_s: Tensor, eta: float = 1.0) -> Coefficients:
+def coefficients(log_snr_t: Tensor, log_snr_s: Tensor, eta: float = 1.0) -> Coefficients[Tensor]:
     """What ``posterior`` multiplies with: k, α_s − k α_t and the standard deviation."""
     variance = eta**2 * -torch.expm1(log_snr_t.double() - log_snr_s.double()) * sigma(log_snr_s) ** 2
     k = (sigma(log_snr_s) ** 2 - variance).clamp(min=0).sqrt() / sigma(log_snr_t)
@@ -183,11 +189,12 @@ DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 def stratified(count: int, generator: torch.Generator) -> Tensor:
     """``count`` numbers in (0, 1), shape (B,), one in each of as many equal intervals (Kingma et al. 2021, appendix I.1)."""
-    kind = {"dtype": torch.float64, "device": generator.device}
-    return (torch.arange(count, **kind) + torch.rand((), generator=generator, **kind)) / count
+    device = generator.device
+    shift = torch.rand((), generator=generator, dtype=torch.float64, device=device)
+    return (torch.arange(count, dtype=torch.float64, device=device) + shift) / count
 
 
-def loss(network: Network, prediction: Prediction, x0: Tensor, noise: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
+def loss(network: Predict, prediction: Prediction, x0: Tensor, noise: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
     """Squared error of each sample's prediction, averaged over its entries: shape (B,) (Ho et al. 2020, eq. 14)."""
     x = add_noise(x0, noise, log_snr)
     error = network(x, log_snr.to(x.dtype), label) - target(prediction, x, x0, noise, log_snr)

@@ -40,5 +40,11 @@ def principal_plane(data: Images, keep: int) -> Projection:
     rows = torch.arange(keep) * len(x) // keep
     points = (x[rows] - mean) @ axes.T
     explained = variances[-2:].flip(0) / variances.sum()
-    arrays = (value.float().numpy() for value in (mean, axes, explained, points))
-    return Projection(*arrays, data.labels[rows].numpy(), data.names)
+    return Projection(
+        mean.float().numpy(),
+        axes.float().numpy(),
+        explained.float().numpy(),
+        points.float().numpy(),
+        data.labels[rows].numpy(),
+        data.names,
+    )

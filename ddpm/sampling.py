@@ -27,7 +27,7 @@ class Step(NamedTuple):
     ``index`` counts down from T (noise) to 0 (data); the last step has λ = +∞ and x0 = x.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
     log_snr: Tensor
     x: Tensor
     x0: Tensor
@@ -50,7 +50,7 @@ class Query(NamedTuple):
     within a step.
     """
 
-    index: int | None
+    index: int | None  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
     log_snr: Tensor
     x: Tensor
 
@@ -70,7 +70,7 @@ def ddim(grid: Tensor, noise: Tensor, eta: float, own: list[torch.Generator] | N
     for k, (on_x, on_x0, std) in enumerate(_numbers(grid, eta)):
         x0 = yield Query(steps - k, grid[k], x)
         x = on_x * x + on_x0 * x0
-        if eta > 0 and k < steps - 1:
+        if own is not None and eta > 0 and k < steps - 1:
             x = x + std * normal(tuple(x.shape[1:]), own).to(x)
     yield Query(0, grid[-1], x)
 
@@ -125,7 +125,7 @@ def heun(grid: Tensor, noise: Tensor) -> Path:
     yield Query(0, grid[-1], x)
 
 
-def _numbers(grid: Tensor, eta: float) -> list[Coefficients]:
+def _numbers(grid: Tensor, eta: float) -> list[Coefficients[float]]:
     """Of each step along ``grid`` (T + 1,) what ``posterior`` multiplies with, as numbers: worked out once for all steps."""
     return [Coefficients(*step) for step in torch.stack(coefficients(grid[:-1], grid[1:], eta), 1).tolist()]
 
@@ -158,9 +158,9 @@ def follow(path: Path, denoise: Denoise) -> Iterator[Step]:
     while query.index != 0:
         x0 = denoise(query.x, query.log_snr)
         if query.index is not None:
-            yield Step(*query, x0)
+            yield Step(query.index, query.log_snr, query.x, x0)
         query = path.send(x0)
-    yield Step(*query, query.x)
+    yield Step(0, query.log_snr, query.x, query.x)
 
 
 def sample(

@@ -81,11 +81,13 @@ def read(setting: Setting, text: str) -> str | float | int:
 
     The one reader of links, files and command lines: a whole number may be written as 50.0 in all of them.
     """
+    if not isinstance(setting, Number):
+        return text
     try:
-        value = float(text) if isinstance(setting, Number) else text
+        value = float(text)
     except ValueError:
         return text
-    return int(value) if isinstance(setting, Number) and setting.whole and value.is_integer() else value
+    return int(value) if setting.whole and value.is_integer() else value
 
 
 STEPS = Number(1, 1000, whole=True)
@@ -114,10 +116,9 @@ class Declared:
 def setting(default: Any, allowed: Setting, label: str = "", info: str = "", **more: Any) -> Any:
     """The field of a setting, which is declared here once: control, link, JSON and limits follow from it.
 
-    ``more`` is what else ``Declared`` takes, and dataclasses' ``kw_only``.
+    ``more`` is what else ``Declared`` takes.
     """
-    named = {"kw_only": more.pop("kw_only")} if "kw_only" in more else {}
-    return field(default=default, metadata={"declared": Declared(allowed, label, info, **more)}, **named)
+    return field(default=default, metadata={"declared": Declared(allowed, label, info, **more)})
 
 
 @dataclass(frozen=True)
@@ -260,9 +261,16 @@ def scheduled(default: str) -> Any:
     return setting(default, allowed, "Noise schedule", info, names=names)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scheduled(Settings):
     """The base of settings with a ``schedule``: the parameter of each schedule, ``table`` being the visitor's own."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def schedule(self) -> str:
+            """The chosen schedule: a field of each kind of settings, which has its own default and place for it."""
+            ...
 
     s: float = setting(
         Cosine.s,
@@ -270,7 +278,6 @@ class Scheduled(Settings):
         "Offset s",
         "Of the cosine schedule: how much noise even the first step adds.",
         step=0.001,
-        kw_only=True,
     )
     p: float = setting(
         Polynomial.p,
@@ -278,7 +285,6 @@ class Scheduled(Settings):
         "Power p",
         "Of the polynomial schedule ᾱ = 1 − (t/T)ᵖ: more keeps the data for longer.",
         step=0.1,
-        kw_only=True,
     )
     reach: float = setting(
         Sigmoid.reach,
@@ -286,7 +292,6 @@ class Scheduled(Settings):
         "Reach",
         "Of the sigmoid schedule: more spends more steps at both ends.",
         step=0.1,
-        kw_only=True,
     )
     c: float = setting(
         Constant.c,
@@ -294,7 +299,6 @@ class Scheduled(Settings):
         "Rate c",
         "Of the constant schedule ᾱ = exp(−c t/T): less leaves more signal at the end.",
         step=0.1,
-        kw_only=True,
     )
     table: str = setting(
         DEFAULT_TABLE,
@@ -302,7 +306,6 @@ class Scheduled(Settings):
         "Your own β, from data to noise",
         "Numbers between 0 and 1 with spaces between, stretched over the T steps; then press Enter. The page "
         "Schedules draws one.",
-        kw_only=True,
     )
 
     @classmethod

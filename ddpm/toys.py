@@ -45,8 +45,11 @@ class Toy:
 
 
 def _mixture(weights: Tensor, means: Tensor, std: float) -> tuple[Denoise, Density, LogDensity]:
-    known = (gaussian_mixture, gaussian_mixture_density, gaussian_mixture_log_density)
-    return tuple(of(weights, means, std) for of in known)
+    return (
+        gaussian_mixture(weights, means, std),
+        gaussian_mixture_density(weights, means, std),
+        gaussian_mixture_log_density(weights, means, std),
+    )
 
 
 def _mixture1d() -> Toy:
@@ -71,7 +74,8 @@ def _checkerboard() -> Toy:
         return corner(column, upper) + torch.rand(count, 2, generator=generator) / 2
 
     low = corner(*torch.cartesian_prod(torch.arange(4), torch.arange(2)).T).double()
-    return Toy(draw, *(of(low, low + 0.5) for of in (boxes, boxes_density, boxes_log_density)))
+    high = low + 0.5
+    return Toy(draw, boxes(low, high), boxes_density(low, high), boxes_log_density(low, high))
 
 
 def _curves(place: Callable[[Tensor, Tensor], Tensor], count: int, jitter: float, nodes: int = 640) -> Toy:

@@ -116,7 +116,7 @@ class _UnitMuon(ConvMuon):
     """Muon on convolutions that are held at a mean norm of 1 an output channel."""
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # as of ConvMuon
         for matrix, _ in self.pairs:
             matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
         super().step()
@@ -158,7 +158,8 @@ def train_classifier(data: Images, recipe: ClassifierRecipe, seed: int = 0) -> I
     steps = recipe.epochs * (count // batch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(recipe.config(tuple(data.images.shape[1:]), len(data.names)))
+        channels, height, width = data.images.shape[1:]
+        classifier = Classifier(recipe.config((channels, height, width), len(data.names)))
         if classifier.config.whitened:
             _start_whitened(classifier, to_unit(data.images[:: math.ceil(count / 2000)]))
     classifier.to(memory_format=torch.channels_last).train()
@@ -195,15 +196,14 @@ def _start_whitened(classifier: Classifier, images: Tensor) -> None:
     Its filters are the eigenvectors of the patches' second moments, scaled to unit variance, and their negatives. The
     convolutions begin as the identity on their first channels (Jordan 2024, sections 3.2 and 3.3).
     """
-    whiten, *layers = classifier.body
+    whiten, *others = (layer for layer in classifier.body if isinstance(layer, nn.Conv2d))
     patches = F.unfold(images, 2).transpose(1, 2).flatten(0, 1)
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
     filters = (vectors / (values + 5e-4 * values.mean()).sqrt()).T.view(-1, *whiten.weight.shape[1:])
     whiten.weight.copy_(torch.cat([filters, -filters]))
     whiten.weight.requires_grad_(False)
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.dirac_(layer.weight[: layer.in_channels])
+    for layer in others:
+        nn.init.dirac_(layer.weight[: layer.in_channels])
     nn.init.normal_(classifier.leave.weight, std=1 / classifier.leave.in_features)
     nn.init.zeros_(classifier.leave.bias)
 

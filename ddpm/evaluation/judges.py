@@ -14,14 +14,15 @@ from pathlib import Path
 from threading import Event
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ddpm import machine
 from ddpm.data import Images, to_uint8
 from ddpm.denoiser import denoiser
 from ddpm.distances import coverage, energy_distance, frechet, neighbour_distances, sliced_wasserstein
 from ddpm.evaluation.classifier import classified
-from ddpm.process import add_noise, noise_from_x0, seeded
+from ddpm.networks import Classifier
+from ddpm.process import Network, add_noise, noise_from_x0, seeded
 from ddpm.sampling import SAMPLERS, follow, generators, normal
 from ddpm.schedule import SCHEDULES, Cosine, grid
 from ddpm.toys import Toy
@@ -110,7 +111,7 @@ def balanced_labels(count: int, num_classes: int) -> Tensor:
 
 
 def generate(
-    network: nn.Module, setting: Setting, seed: int, batch: int = 50, watch: Callable[[int], None] = lambda count: None
+    network: Network, setting: Setting, seed: int, batch: int = 50, watch: Callable[[int], None] = lambda count: None
 ) -> tuple[Tensor, Tensor]:
     """``setting.samples`` clean samples (N, *D) and their labels (N,); ``watch`` is told of every step of a batch.
 
@@ -186,7 +187,7 @@ def agreement(found: Tensor, asked: Tensor) -> float:
 
 
 def judge_images(
-    classifier: nn.Module, train: Images, test: Images, inception: Callable[[Tensor], Tensor] | None = None
+    classifier: Classifier, train: Images, test: Images, inception: Callable[[Tensor], Tensor] | None = None
 ) -> Judge:
     """Label agreement, and how the samples lie among the real images in the features of ``classifier``.
 
@@ -205,8 +206,8 @@ def judge_images(
         return neighbour_distances(unseen, seen)
 
     @cache
-    def inception_train() -> Tensor:
-        return inception(train.images)
+    def of_train(features: Callable[[Tensor], Tensor]) -> Tensor:
+        return features(train.images)
 
     @cache
     def references(labels: tuple[int, ...], seed: int) -> tuple[Tensor, dict[str, float]]:
@@ -236,7 +237,7 @@ def judge_images(
             recall=coverage(near, features[: len(near)]),
             nearest_ratio=(distances.median() / usual.median()).item(),
             nearest_share=(distances < usual.quantile(0.01)).double().mean().item(),
-            fid=frechet(inception(to_uint8(samples)), inception_train()) if inception else None,
+            fid=frechet(inception(to_uint8(samples)), of_train(inception)) if inception else None,
             **reference,
         )
 
@@ -330,7 +331,7 @@ class FieldError:
 
 
 @torch.inference_mode()
-def field_error(network: nn.Module, toy: Toy, seed: int, samples: int = 2000) -> FieldError:
+def field_error(network: Network, toy: Toy, seed: int, samples: int = 2000) -> FieldError:
     """The error at the middles of ten equal intervals of time, by ``samples`` points each, and its mean over time."""
     times = (torch.arange(10, dtype=torch.float64) + 0.5) / 10
     learned, errors = denoiser(network, torch.zeros(samples, dtype=torch.long)), []

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
-
-from torch import nn
+from typing import Generic, NamedTuple, TypeVar
 
 from ddpm.checkpoint import CheckpointError, load_network, load_projection
 from ddpm.files import read_json
 from ddpm.hub import Found, for_app
-from ddpm.networks import MLP, UNet
+from ddpm.networks import MLP, Configured, UNet
 from ddpm.process import Network
 from ddpm.projection import Projection
 from ddpm.serving.backend import TorchNetwork, fast
@@ -48,7 +46,7 @@ RECORDED = ("unet", "convolutions")
 class Snapshots(NamedTuple):
     """A network as it was after each of SNAPSHOTS, and its losses on the way, as scripts/snapshots.py writes them."""
 
-    networks: tuple[nn.Module, ...]
+    networks: tuple[Configured, ...]
     steps: tuple[int, ...]
     curves: dict[str, list]
 
@@ -63,18 +61,21 @@ def load_snapshots(folder: Path, name: str) -> Snapshots:
     return Snapshots(tuple(network for network, _ in loaded), tuple(about["steps"] for _, about in loaded), curves)
 
 
+N = TypeVar("N", bound=Network)
+
+
 @dataclass(frozen=True)
-class Models:
+class Models(Generic[N]):
     """Networks by name, the planes of the pictures' paths, and what visitors must be told of where they come from."""
 
-    pictures: Mapping[str, Network]
+    pictures: Mapping[str, N]
     clouds: Mapping[str, Projection]
-    points: Mapping[str, Network]
+    points: Mapping[str, N]
     snapshots: Mapping[str, Snapshots]
     problem: str
 
     @cached_property
-    def networks(self) -> dict[str, Network]:
+    def networks(self) -> dict[str, N]:
         """Those of pictures and of points."""
         return {**self.pictures, **self.points}
 
@@ -84,17 +85,17 @@ class Models:
         return samplers(self.snapshots)
 
     @property
-    def plane(self) -> dict[str, Network]:
+    def plane(self) -> dict[str, N]:
         """The networks of the sets in the plane."""
         return {name: self.points[name] for name in NETWORKS}
 
     @property
-    def line(self) -> Network:
+    def line(self) -> N:
         """The network of the mixture on the line."""
         return self.points[NETWORK]
 
 
-def load_models(source: str | None, shipped: Path) -> Models:
+def load_models(source: str | None, shipped: Path) -> Models[Configured]:
     """The networks in ``source``, a folder or a repository on the Hub, and of the ``shipped`` folder those it lacks.
 
     Raises HubError if the source cannot be used, CheckpointError or FileNotFoundError if a checkpoint cannot.
@@ -115,7 +116,7 @@ def load_models(source: str | None, shipped: Path) -> Models:
     )
 
 
-def serve(networks: Mapping[str, UNet | MLP], backend: str | None) -> dict[str, Network]:
+def serve(networks: Mapping[str, Configured], backend: str | None) -> dict[str, Network]:
     """What carries out ``networks`` on this machine, by name. Raises BackendError if ``backend`` cannot."""
     return {name: fast(network, backend) for name, network in networks.items()}
 
@@ -124,8 +125,11 @@ def _pictures(found: Found, name: str, model: str, cloud: Projection) -> UNet:
     """The network ``name`` for the images of ``model``, which must fit their plane."""
     path = found.paths[name]
     network = load_network(path).network
-    fits = isinstance(network, UNet) and network.config.num_classes == len(MODELS[model])
-    if not fits or math.prod(network.config.shape) != cloud.axes.shape[1]:
+    if (
+        not isinstance(network, UNet)
+        or network.config.num_classes != len(MODELS[model])
+        or math.prod(network.config.shape) != cloud.axes.shape[1]
+    ):
         raise CheckpointError(
             f"{path} is no network for the lesson on {model}: it must be a U-Net for pictures of "
             f"{cloud.axes.shape[1]} values in {len(MODELS[model])} classes."

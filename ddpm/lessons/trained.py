@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm.checkpoint import CheckpointError, load_network, load_tensors, save_network
 from ddpm.denoiser import unlabelled
 from ddpm.lessons.points import FIELD, PointData
+from ddpm.networks import Configured
 from ddpm.process import Denoise
 from ddpm.scaling import AS_IT_IS, Scaling
 from ddpm.settings import Number, Setting
@@ -32,7 +33,7 @@ LARGEST_FILE = 4 * 2**20
 class Trained(NamedTuple):
     """A network in evaluation mode, the scaling of its coordinates, and a run in the plane with the data it has seen."""
 
-    network: nn.Module
+    network: Configured
     scaling: Scaling
     plane: PointData
     batches: int

@@ -22,7 +22,7 @@ from ddpm.settings import Setting, Settings
 
 
 def documented(
-    run: Callable, api_name: str, controls: Mapping[str, gr.components.Component], allowed: Mapping[str, Setting]
+    run: Any, api_name: str, controls: Mapping[str, gr.components.Component], allowed: Mapping[str, Setting]
 ) -> None:
     """Gives the handler ``run`` of a stream the name and the docstring that the page of the API shows.
 
@@ -45,8 +45,8 @@ def endpoint(
     """
 
     async def handler(*values: Any) -> Any:
-        *values, request = values
-        return await answer(given(list(controls), values), request)
+        *chosen, request = values
+        return await answer(given(list(controls), chosen), request)
 
     handler.__name__, handler.__doc__ = api_name, _docstring(answer.__doc__, controls, allowed)
     _offer(_signed(handler, controls), api_name, controls, list(outputs), preprocess=False)

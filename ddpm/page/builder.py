@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,10 @@ Item = str | Callable[["Page"], Any]
 """A part of a page: the control of a setting, by name, or whatever the function renders."""
 
 
+_OWN: Any = None
+"""What stands for the reading of a lesson's own settings until these are known."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """A page: what differs from one to the next.
@@ -81,7 +85,7 @@ class Lesson:
     answer: Callable[[House, Any, list[str], gr.Request], Answer | Sequence[Answer]]
     tool: Callable[[House, Any, list[str], gr.Request], Any]
     outputs: Callable[[], list[Control]] = run_only
-    read: Callable[[Mapping[str, Any]], tuple[Any, list[str]]] = None
+    read: Callable[[Mapping[str, Any]], tuple[Any, list[str]]] = _OWN
     ask: Sequence[Item] = ()
     above: Sequence[Item] = ()
     beside: Sequence[Item] = ()
@@ -98,7 +102,7 @@ class Lesson:
     connect: Callable[[Page], None] = lambda page: None
 
     def __post_init__(self) -> None:
-        if self.read is None:
+        if self.read is _OWN:
             object.__setattr__(self, "read", type(self.first).from_query)
 
 
@@ -136,19 +140,21 @@ class Page:
         self._offer()
         self.lesson.connect(self)
 
-    def handler(self, answer: Callable[..., Answer | Sequence[Answer]]) -> Callable[..., AsyncIterator[str]]:
+    def handler(self, answer: Callable[..., Answer | Sequence[Answer]]) -> Callable[..., AsyncGenerator[str, None]]:
         """The handler of the controls that streams what ``answer`` makes of their values."""
         return handler_from_controls(self.controls, self._messages(answer))
 
-    def stream(self, event: Callable, handler: Callable[..., AsyncIterator[str]], **options: Any) -> None:
+    def stream(self, event: Callable, handler: Callable[..., AsyncGenerator[str, None]], **options: Any) -> None:
         """Has ``event`` start the ``handler`` of the controls, whose messages the screen shows."""
         event(handler, self.inputs, self.screen, **{**STREAMING, "api_visibility": "private", **options})
 
-    def stream_on(self, events: Sequence[Callable], handler: Callable[..., AsyncIterator[str]], **options: Any) -> None:
+    def stream_on(
+        self, events: Sequence[Callable], handler: Callable[..., AsyncGenerator[str, None]], **options: Any
+    ) -> None:
         """Has each of ``events`` start the ``handler`` of the controls."""
         gr.on(events, handler, self.inputs, self.screen, **{**STREAMING, "api_visibility": "private", **options})
 
-    def draw_seed(self, button: gr.Button, name: str, handler: Callable[..., AsyncIterator[str]]) -> None:
+    def draw_seed(self, button: gr.Button, name: str, handler: Callable[..., AsyncGenerator[str, None]]) -> None:
         """Has ``button`` draw another value of the seed ``name`` and start the ``handler``."""
         seed = self.controls[name]
         drawn = button.click(None, None, seed, js=DRAW_SEED, api_visibility="private")
@@ -156,7 +162,8 @@ class Page:
 
     def stop(self, request: gr.Request) -> None:
         """Ends the run of the page that sent ``request``."""
-        self.house.engine.stop(request.session_hash)
+        if request.session_hash is not None:
+            self.house.engine.stop(request.session_hash)
 
     def values(self, settings: Settings) -> list[object]:
         """What the controls are to be for ``settings``."""
@@ -223,12 +230,14 @@ class Page:
         def settings_of_link(request: gr.Request) -> list[object]:
             return self.values(lesson.read(dict(request.query_params))[0])
 
-        async def open_link(request: gr.Request) -> AsyncIterator[str]:
+        async def open_link(request: gr.Request) -> AsyncGenerator[str, None]:
             async with aclosing(messages(dict(request.query_params), request)) as each:
                 async for message in each:
                     yield message
 
         page = gr.context.Context.root_block
+        if page is None:
+            raise RuntimeError("A page is built within gr.Blocks.")
         page.load(settings_of_link, None, self.inputs, **FOLLOWING, **RAW)
         page.load(open_link, None, outputs=self.screen, **STREAMING, api_visibility="private")
 

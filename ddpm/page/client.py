@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from ddpm.page.gradio_patches import unread_messages
+from ddpm.page.gradio_patches import scope_of, unread_messages
 
 UNREAD_SECONDS = 30.0
 """After which a run ends whose messages nobody has read."""
@@ -60,8 +60,8 @@ class Client:
             return False
         self._unread_since = self._clock() if self._unread_since is None else self._unread_since
         gone = self._clock() - self._unread_since >= UNREAD_SECONDS
-        while gone and self.has_unread:
-            self._messages().get_nowait()
+        while gone and (messages := self._messages()) is not None and not messages.empty():
+            messages.get_nowait()
         return gone
 
     async def keeps_up(self) -> bool:
@@ -75,5 +75,5 @@ class Client:
 
 def client_of(request: gr.Request) -> Client:
     """The client that sent ``request``."""
-    address = request.request.scope.get(ADDRESS, "")
+    address = scope_of(request).get(ADDRESS, "")
     return Client(request.session_hash, address, lambda: unread_messages(request))

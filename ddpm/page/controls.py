@@ -9,14 +9,15 @@ import gradio as gr
 
 from ddpm.page.events import show_for
 from ddpm.schedule import SCHEDULES
-from ddpm.settings import SCHEDULE, TABLE, Choice, Number, Settings, parameters
+from ddpm.settings import SCHEDULE, TABLE, Choice, Number, Scheduled, Settings, parameters
 
-Control = gr.components.Component
+Control = Any
+"""A component of Gradio; its events, such as ``change``, are no part of its types, as Gradio makes them at run time."""
 
 Controls = Mapping[str, Control]
 """The controls of a page by the names of their settings."""
 
-LATEX = [{"left": "$", "right": "$", "display": False}]
+LATEX: list[dict[str, str | bool]] = [{"left": "$", "right": "$", "display": False}]
 """The signs between which a text holds a formula."""
 
 _SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
@@ -35,7 +36,8 @@ def to_settings() -> gr.HTML:
 def control(first: Settings, name: str) -> Control:
     """The control of the setting ``name``, with its value in ``first``; of a schedule's parameter, shown if it is its own."""
     said, allowed, value = first.declared()[name], first.allowed(first.values())[name], getattr(first, name)
-    visible = name not in SCHEDULE or name == "schedule" or name in parameters(first.schedule)
+    own = parameters(first.schedule) if isinstance(first, Scheduled) else tuple(SCHEDULE)
+    visible = name not in SCHEDULE or name == "schedule" or name in own
     about: dict[str, Any] = {"label": said.label, "info": said.info, "elem_id": name, "visible": visible}
     if said.look == "number":  # without limits, past which Gradio would refuse what ``from_query`` corrects with a note
         return gr.Number(value, precision=0, **about)

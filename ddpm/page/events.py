@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from inspect import Parameter, Signature
 from typing import Any
@@ -51,17 +51,17 @@ def given(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     return {name: "" if value is None else value for name, value in zip(names, values)}
 
 
-Messages = Callable[[dict[str, Any], gr.Request], AsyncIterator[str]]
+Messages = Callable[[dict[str, Any], gr.Request], AsyncGenerator[str, None]]
 """Settings as a link has them, and who asks -> the messages of the run."""
 
 
-def handler_from_controls(names: Iterable[str], messages: Messages) -> Callable[..., AsyncIterator[str]]:
+def handler_from_controls(names: Iterable[str], messages: Messages) -> Callable[..., AsyncGenerator[str, None]]:
     """The handler of the controls ``names`` that streams the ``messages``, described as these are."""
     names = list(names)
 
-    async def handler(*values: Any) -> AsyncIterator[str]:
-        *values, request = values
-        async with aclosing(messages(given(names, values), request)) as each:
+    async def handler(*values: Any) -> AsyncGenerator[str, None]:
+        *chosen, request = values
+        async with aclosing(messages(given(names, chosen), request)) as each:
             async for message in each:
                 yield message
 
@@ -69,7 +69,7 @@ def handler_from_controls(names: Iterable[str], messages: Messages) -> Callable[
     return _signed(handler, names)
 
 
-def _signed(handler: Callable, names: Iterable[str]) -> Callable:
+def _signed(handler: Any, names: Iterable[str]) -> Callable:
     """``handler``, which takes anything, as one that says to take the values of ``names`` and the request."""
     own = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in (*names, "request")]
     handler.__signature__, handler.__annotations__ = Signature(own), {"request": gr.Request}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,7 @@ class Experiments:
         self,
         inputs: Sequence[gr.components.Component],
         values: Callable[[Any], list[object]],
-        run: Callable[..., AsyncIterator[str]],
+        run: Callable[..., AsyncGenerator[str, None]],
         screen: gr.HTML,
     ) -> None:
         """Lets a choice set the ``inputs`` to its ``values`` and the layers, say what to look for, and start ``run``."""
@@ -65,7 +65,9 @@ class Experiments:
             return [*values(one.settings), gr.Markdown(one.text, visible=True)]
 
         script = f"(name) => {{ window.ddpm?.choose?.({layers}[name]); return [name]; }}"
-        asked = [(offer.click, offer) for offer in self._offers.values()]
+        asked: list[tuple[Callable, gr.Button | gr.Dropdown]] = [
+            (offer.click, offer) for offer in self._offers.values()
+        ]
         asked += [(self._list.select, self._list)] if self._list else []
         for event, shown in asked:
             chosen = event(settings, shown, [*inputs, self._text], js=script, **FOLLOWING)

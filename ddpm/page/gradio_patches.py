@@ -20,7 +20,7 @@ import gradio as gr
 from gradio import processing_utils, queueing, route_utils, routes, state_holder
 from gradio.utils import LRUCache
 from starlette.datastructures import FormData
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 T = TypeVar("T")
 
@@ -63,7 +63,8 @@ class Session(state_holder.SessionState):
     """
 
     def __init__(self, blocks: gr.Blocks):
-        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))
+        stripped: Any = SimpleNamespace(default_config=blocks.default_config, blocks={})
+        super().__init__(stripped)
 
     def _update_value_in_config(self, key: int, value: Any) -> None:
         """Nothing: this, too, is the description that nobody reads."""
@@ -120,7 +121,8 @@ def patch_gradio_sessions(page: gr.Blocks) -> None:
     does not have. Now it looks when an event has come or ended, and makes no table.
     """
     replaced(state_holder, "SessionState", Session)
-    replaced(queueing, "asyncio", Asyncio())
+    rousing = Asyncio()
+    replaced(queueing, "asyncio", rousing)
     queue = page._queue
     replaced(queue, "pending_event_ids_session", LRUCache(MOST_WAITING))
     for name in ("sleep_when_free", "progress_update_sleep_when_free"):
@@ -128,12 +130,19 @@ def patch_gradio_sessions(page: gr.Blocks) -> None:
     replaced(queue, "ANALYTICS_MAX_EVENTS", 1)
     replaced(queue, "ANAYLTICS_CACHE_FREQUENCY", math.inf)
     for name in ("push", "process_events"):
-        replaced(queue, name, queueing.asyncio.telling(getattr(queue, name)))
+        replaced(queue, name, rousing.telling(getattr(queue, name)))
+
+
+def scope_of(request: gr.Request) -> Scope:
+    """The scope of the connection that ``request`` came by. Raises ValueError for one that came by none."""
+    if request.request is None:
+        raise ValueError("The request came by no connection.")
+    return request.request.scope
 
 
 def unread_messages(request: gr.Request) -> asyncio.Queue[Any] | None:
     """The messages of the session that sent ``request`` which it has not read; there is no public way to tell."""
-    queue = request.request.scope["app"].get_blocks()._queue
+    queue = scope_of(request)["app"].get_blocks()._queue
     return queue.pending_messages_per_session.get(request.session_hash)
 
 

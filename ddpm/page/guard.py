@@ -198,12 +198,12 @@ class Buckets:
         now = self._now()
         left, then = self._left.pop(who, (self._burst, now))
         left = min(self._burst, left + (now - then) * self._rate)
-        tokens = min(tokens, self._burst)
-        allowed = left >= tokens
-        self._left[who] = (left - tokens * allowed, now)
+        asked = min(tokens, self._burst)
+        allowed = left >= asked
+        self._left[who] = (left - asked * allowed, now)
         if len(self._left) > MOST_ADDRESSES:
             self._left.popitem(last=False)
-        return 0.0 if allowed else (tokens - left) / self._rate
+        return 0.0 if allowed else (asked - left) / self._rate
 
     def __len__(self) -> int:
         return len(self._left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ import gradio as gr
 from ddpm.page.client import Client, client_of
 from ddpm.page.components.shared import end, waiting
 from ddpm.page.events import Messages
-from ddpm.serving.engine import MOST_UNREAD, Engine, Full, Job, Place
+from ddpm.serving.engine import MOST_UNREAD, Engine, Full, Job, Place, Work
 
 FAILED = "The computation failed on the server; please try again."
 
@@ -34,7 +34,7 @@ class Answer:
     The job replaces that of the page's same ``part``, or of the same ``owner``; ``kind`` is the engine's.
     """
 
-    work: Iterator[Any | None]
+    work: Work
     pack: Callable[[Any, int], str]
     start: Callable[[int], str] | None = None
     part: str = ""
@@ -51,7 +51,7 @@ def messages_of(
 ) -> Messages:
     """The messages of what ``answer`` makes of settings, which ``read`` makes of a link's query."""
 
-    async def messages(query: dict[str, Any], request: gr.Request) -> AsyncIterator[str]:
+    async def messages(query: dict[str, Any], request: gr.Request) -> AsyncGenerator[str, None]:
         found = answer(house, *read(query), request)
         for each in [found] if isinstance(found, Answer) else found:
             async with aclosing(streamed_answer(house.engine, each, client_of(request))) as part:
@@ -62,7 +62,7 @@ def messages_of(
     return messages
 
 
-async def streamed_answer(engine: Engine, answer: Answer, client: Client) -> AsyncIterator[str]:
+async def streamed_answer(engine: Engine, answer: Answer, client: Client) -> AsyncGenerator[str, None]:
     """The messages of one answer."""
     owner = answer.owner or (f"{client.session} {answer.part}" if answer.part and client.session else client.session)
     if answer.prepare:
@@ -73,7 +73,7 @@ async def streamed_answer(engine: Engine, answer: Answer, client: Client) -> Asy
             yield message
 
 
-async def last(engine: Engine, steps: Iterator[Any | None], request: gr.Request, kind: str = "") -> Any:
+async def last(engine: Engine, steps: Work, request: gr.Request, kind: str = "") -> Any:
     """The last frame of a job that nobody watches, for the program that has sent ``request``.
 
     Raises gr.Error if the computation failed, if there are too many jobs, or if the program has ceased to listen.
@@ -85,14 +85,14 @@ async def last(engine: Engine, steps: Iterator[Any | None], request: gr.Request,
     return newest
 
 
-async def every_frame(engine: Engine, steps: Iterator[Any | None], request: gr.Request) -> list[Any]:
+async def every_frame(engine: Engine, steps: Work, request: gr.Request) -> list[Any]:
     """All frames of such a job; raises as ``last`` does."""
     async with aclosing(_unwatched(engine, steps, request)) as frames:
         return [frame async for frame in frames]
 
 
 async def _unwatched(
-    engine: Engine, steps: Iterator[Any | None], request: gr.Request, kind: str = ""
+    engine: Engine, steps: Work, request: gr.Request, kind: str = ""
 ) -> AsyncGenerator[Any, None]:
     client = client_of(request)
     try:
@@ -142,12 +142,12 @@ LISTEN = 5.0
 
 async def stream(
     engine: Engine,
-    steps: Iterator[Any | None],
+    steps: Work,
     client: Client,
     start: Callable[[int], str] | None,
     pack: Callable[[Any, int], str],
     kind: str = "",
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """The messages of one job: ``start`` of its number, if there is one, each frame as ``pack`` of it and the number writes it, the end.
 
     Lines of one string are messages that came together; neither the first frame nor the last is kept waiting. However

@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm import machine
 from ddpm.files import write_beside
+from ddpm.networks import Configured
 from ddpm.process import Network, seeded
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,10 @@ class BackendError(ValueError):
 class TorchNetwork:
     """``network`` in PyTorch, on the GPU if there is one; the answers lie where x lies."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Configured):
         self.config = network.config
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = copy.deepcopy(network).eval().to(self._device, memory_format=torch.channels_last)
+        self._network = copy.deepcopy(network).eval().to(self._device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, log_snr: Tensor, label: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ class OnnxNetwork:
     Runtime, and BackendError if the graph is broken or its answers are not those of ``network``.
     """
 
-    def __init__(self, network: nn.Module, graph: bytes, threads: int):
+    def __init__(self, network: Configured, graph: bytes, threads: int):
         import onnxruntime
 
         self.config = network.config
@@ -88,7 +89,7 @@ class OnnxNetwork:
 
 
 def fast(
-    network: nn.Module, backend: str | None = None, threads: int | None = None, cache: Path | None = None
+    network: Configured, backend: str | None = None, threads: int | None = None, cache: Path | None = None
 ) -> Network:
     """``network`` on ``backend``: "onnx", "torch", or by default the faster, which is PyTorch if there is a GPU.
 
@@ -109,7 +110,7 @@ def fast(
         return TorchNetwork(network)
 
 
-def export(network: nn.Module) -> bytes:
+def export(network: Configured) -> bytes:
     """The ONNX graph of ``network`` (on the CPU) for any batch size.
 
     By the exporter that traces: for these networks it takes 1 s, the newer one 7 s and two packages more, and the graphs
@@ -117,11 +118,19 @@ def export(network: nn.Module) -> bytes:
     """
     graph, rows = io.BytesIO(), dict(zip((*INPUTS, OUTPUT), ("rows", "levels", "labels", "rows")))
     axes = {name: {0: axis} for name, axis in rows.items()}
-    names = {"input_names": list(INPUTS), "output_names": [OUTPUT], "dynamic_axes": axes}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of this exporter
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of GroupNorm, which looks whether it has one value
-        torch.onnx.export(network, _example(network), graph, dynamo=False, opset_version=OPSET, **names)
+        torch.onnx.export(
+            network,
+            _example(network),
+            graph,  # type: ignore[arg-type]  # this exporter writes to a buffer, too
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(INPUTS),
+            output_names=[OUTPUT],
+            dynamic_axes=axes,
+        )
     return graph.getvalue()
 
 
@@ -154,7 +163,7 @@ def default_cache() -> Path | None:
         return None
 
 
-def _on_onnx(network: nn.Module, threads: int, cache: Path | None) -> OnnxNetwork:
+def _on_onnx(network: Configured, threads: int, cache: Path | None) -> OnnxNetwork:
     """``network`` by its graph in ``cache``, which is exported if it is not there or cannot be used."""
     if cache is None:
         log.warning("There is no folder to keep graphs in, so each start exports them: set XDG_CACHE_HOME to one.")
@@ -175,7 +184,7 @@ def _on_onnx(network: nn.Module, threads: int, cache: Path | None) -> OnnxNetwor
     return served
 
 
-def _key(network: nn.Module) -> str:
+def _key(network: Configured) -> str:
     """Names ``network``'s graph: a digest of its config and weights and of the exporter's version."""
     digest = hashlib.sha256(f"{network.config} {torch.__version__} {OPSET}".encode())
     for name, tensor in network.state_dict().items():

@@ -16,7 +16,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from torch import Tensor
 from ddpm.process import Network
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MOST_JOBS = 32
 """Jobs under way at once; further ones wait, and are told their place."""
@@ -64,16 +67,18 @@ class Forward(NamedTuple):
     label: Tensor
 
 
-Work = Generator[Any, Tensor | None, None]
+Work = Generator[Any, Any, None]
 """A job's generator: yields frames, None or ``Forward``s, and is sent the output (B, *D) of the last ``Forward``, a tensor
-of inference mode that others may share: it is not to be changed."""
+of inference mode that others may share: it is not to be changed. After what is no ``Forward`` it is sent None; that what
+comes depends on what was yielded is more than a type says."""
 
 
 class Question:
     """What a job has asked, and what is there of the answer: batches take its rows in turn and bring theirs back."""
 
     def __init__(self, forward: Forward):
-        self.forward, self.answer = forward, None
+        self.forward = forward
+        self.answer: Tensor | None = None
         self.left = self.missing = len(forward.x)
         """Rows that no batch has taken yet, and rows whose answer is not there yet."""
 
@@ -85,15 +90,17 @@ class Question:
 
     def arguments(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """What the network must be asked about ``rows``."""
-        return tuple(value[rows] for value in self.forward[1:])
+        asked = self.forward
+        return asked.x[rows], asked.log_snr[rows], asked.label[rows]
 
     def put(self, rows: slice, answer: Tensor) -> None:
         """Keeps the network's answer for ``rows``."""
         if len(answer) == len(self.forward.x):
             self.answer = answer
         else:
-            self.answer = torch.empty_like(self.forward.x) if self.answer is None else self.answer
-            self.answer[rows] = answer
+            whole = torch.empty_like(self.forward.x) if self.answer is None else self.answer
+            whole[rows] = answer
+            self.answer = whole
         self.missing -= len(answer)
 
 
@@ -275,7 +282,8 @@ class Engine:
             ended |= self._advance([job for job in jobs if job not in ended and job.ready])
             self._launch([job for job in jobs if job not in ended])
             for job in ended:
-                self._durations[job.kind].append(time.monotonic() - job.begun)
+                if job.begun is not None:
+                    self._durations[job.kind].append(time.monotonic() - job.begun)
                 job.end()
             with self._lock:
                 self._jobs = [job for job in self._jobs if job not in ended]
@@ -294,7 +302,8 @@ class Engine:
         for job in self._jobs:
             rank[job] = of_address[job.address]
             of_address[job.address] += 1
-        under_way, waiting = [], []
+        under_way: list[Job] = []
+        waiting: list[Job] = []
         for job in sorted(self._jobs, key=rank.__getitem__):
             free = len(under_way) < self._most and of_kind[job.kind] < self._most_of_kind.get(job.kind, self._most)
             of_kind[job.kind] += free
@@ -335,11 +344,12 @@ class Engine:
     def _launch(self, jobs: list[Job]) -> None:
         """Sends off batches while a lane is free and rows wait, which it divides evenly among the free lanes."""
         while free := self._lanes - len(self._flying):
-            asking = [job for job in jobs if job.asked and job.asked.left]
-            rows = sum(job.asked.left for job in asking)
+            asking = [(job, job.asked) for job in jobs if job.asked and job.asked.left]
+            rows = sum(question.left for _, question in asking)
             if not rows:
                 return
-            parts = _batch(sorted(asking, key=self._had), min(self._batch, -(-rows // free)))
+            asking.sort(key=lambda asked: self._had(asked[0]))
+            parts = _batch(asking, min(self._batch, -(-rows // free)))
             future = self._executor.submit(_forward, parts)
             self._flying[future] = parts
             future.add_done_callback(lambda _: self._wake.set())
@@ -371,10 +381,10 @@ class Engine:
 class _Inline(Executor):
     """Carries out what is submitted at once, in the caller's thread."""
 
-    def submit(self, work: Callable[..., Any], /, *arguments: Any) -> Future:
-        future = Future()
+    def submit(self, work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
         try:
-            future.set_result(work(*arguments))
+            future.set_result(work(*arguments, **named))
         except Exception as error:  # noqa: BLE001  # who asks the future is told
             future.set_exception(error)
         return future
@@ -410,13 +420,13 @@ def _advance(job: Job) -> bool:
     return True
 
 
-def _batch(asking: list[Job], most: int) -> list[Part]:
+def _batch(asking: list[tuple[Job, Question]], most: int) -> list[Part]:
     """At most ``most`` rows for one network, that of the first, in the order of ``asking``."""
-    network, parts = asking[0].asked.forward.network, []
-    for job in asking:
-        if job.asked.forward.network is network and most:
-            count = min(job.asked.left, most)
-            parts.append(Part(job, job.asked, job.asked.take(count)))
+    network, parts = asking[0][1].forward.network, []
+    for job, question in asking:
+        if question.forward.network is network and most:
+            count = min(question.left, most)
+            parts.append(Part(job, question, question.take(count)))
             job.served += count
             most -= count
     return parts

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm import machine
+from ddpm.networks import Configured
 from ddpm.process import Network
 from ddpm.serving.backend import BackendError, fast
 
@@ -45,7 +46,7 @@ class RemoteNetwork:
 class Replica:
     """The networks of one process, by name, each on ``backend`` with ``threads`` threads."""
 
-    def __init__(self, networks: Mapping[str, nn.Module], backend: str | None, threads: int):
+    def __init__(self, networks: Mapping[str, Configured], backend: str | None, threads: int):
         torch.set_num_threads(threads)
         self._networks: dict[str, Network] = {name: fast(net, backend, threads) for name, net in networks.items()}
 
@@ -56,7 +57,7 @@ class Replica:
 
 @contextmanager
 def replicated(
-    networks: Mapping[str, nn.Module], replicas: int, backend: str | None = None
+    networks: Mapping[str, Configured], replicas: int, backend: str | None = None
 ) -> Iterator[dict[str, RemoteNetwork]]:
     """``networks`` by name, on as many ``replicas``, which share this machine's cores and end with the context.
 

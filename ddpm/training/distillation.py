@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm import process
 from ddpm.data import Images, to_unit
@@ -129,7 +129,9 @@ def _rows(window: list[Stretches], batch: int, generator: torch.Generator) -> li
 class Distiller(Trainer):
     """A trainer whose loss is the pseudo-Huber distance of x̂0 to the path's end (Song & Dhariwal 2024, eq. 7)."""
 
-    def backward(self, x: Tensor, log_snr: Tensor, x0: Tensor, label: Tensor) -> Tensor:
+    def backward(self, *batch: Tensor) -> Tensor:
+        """Adds the gradient of the loss on x (B, *D), log_snr (B,), x0 (B, *D), label (B,); the loss, ()."""
+        x, log_snr, x0, label = batch
         to_x0 = process.x0_from(self.network.config.prediction)
         answer = to_x0(x, self.forward(x, log_snr.to(x), label), log_snr)
         loss = pseudo_huber(answer, x0).mean()
@@ -143,7 +145,7 @@ def pseudo_huber(answer: Tensor, x0: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_loss(network: nn.Module, batches: list[Batch]) -> float:
+def held_out_loss(network: Network, batches: list[Batch]) -> float:
     """The mean loss of ``network`` on paths that no training sees."""
     to_x0 = process.x0_from(network.config.prediction)
     losses = [pseudo_huber(to_x0(x, network(x, level.to(x), label), level), x0) for x, level, x0, label in batches]

@@ -16,8 +16,8 @@ from ddpm import process
 from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import to_unit
 from ddpm.denoiser import denoiser
-from ddpm.networks import MLPConfig, UNetConfig
-from ddpm.process import DENSITIES, Network, Prediction, seeded
+from ddpm.networks import Configured, MLPConfig, UNetConfig
+from ddpm.process import DENSITIES, Predict, Prediction, seeded
 from ddpm.schedule import Linear, grid
 from ddpm.training import parallel
 from ddpm.training.optimizers import _optimizers
@@ -51,7 +51,7 @@ class Trainer:
     batch cannot be shared equally.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe):
+    def __init__(self, network: Configured, recipe: Recipe):
         if recipe.batch % parallel.size():
             allowed = f"a multiple of {parallel.size()}, the number of processes"
             raise ValueError(f"A batch is {recipe.batch} samples; it must be {allowed}.")
@@ -63,8 +63,8 @@ class Trainer:
         together = parallel.together(network)
         self.forward = torch.compile(together) if recipe.compile else together
 
-    def run(self, draw: Draw) -> Iterator[Progress]:
-        """Trains up to ``recipe.steps``, yielding after each step.
+    def run(self, draw: Callable[[int], tuple[Tensor, ...]]) -> Iterator[Progress]:
+        """Trains up to ``recipe.steps`` on the batches of ``draw``, which ``backward`` takes, yielding after each step.
 
         Raises Diverged at the first loss that is not finite, before it changes a weight; on a GPU, which has to finish
         its work to be asked, every tenth loss is looked at.
@@ -76,8 +76,9 @@ class Trainer:
                 self._average()
             yield Progress(self.step, loss)
 
-    def backward(self, x0: Tensor, label: Tensor) -> Tensor:
+    def backward(self, *batch: Tensor) -> Tensor:
         """Adds the gradient of this step's loss on x0 (B, *D), label (B,) to the weights' ``grad``; the loss, ()."""
+        x0, label = batch
         recipe, device = self.recipe, self.weights[0].device
         generator = seeded(recipe.seed, self.step, device=device)
         level = process.stratified(len(x0), generator)[torch.randperm(len(x0), generator=generator, device=device)]
@@ -113,7 +114,7 @@ class Trainer:
         now = [value.detach() for value in self.weights]
         torch._foreach_lerp_(list(self.ema.values()), now, 1 - decay)
 
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> Configured:
         """A copy of the network with the EMA weights, in evaluation mode."""
         network = copy.deepcopy(self.network).eval()
         network.load_state_dict(self.ema, strict=False)
@@ -222,12 +223,12 @@ def fixed_noise(x0: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
     return torch.randn(x0.shape, generator=generator), log_snr
 
 
-def mean_loss(network: nn.Module, x0: Tensor, label: Tensor, recipe: Recipe, batch: int = 250) -> float:
+def mean_loss(network: Configured, x0: Tensor, label: Tensor, recipe: Recipe, batch: int = 250) -> float:
     """The loss of ``network`` on held-out x0 (N, *D), label (N,), over noise and λ that are the same at every call."""
     return _losses(network, network.config.prediction, (x0, *fixed_noise(x0, recipe), label), batch).mean().item()
 
 
-def simple_losses(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> Tensor:
+def simple_losses(network: Configured, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> Tensor:
     """The squared error of ε̂ on held-out x0 (N, *D), label (N,), one step of the linear schedule's 1,000 an image: (N,).
 
     The steps fall from 1,000 to 1, so the mean of a slice is that of a range of steps (L_simple, Ho et al. 2020, eq. 14).
@@ -243,12 +244,12 @@ def simple_losses(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, 
     return _losses(predicted, "noise", (x0, noise, log_snr, label), batch)
 
 
-def simple_loss(network: nn.Module, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> float:
+def simple_loss(network: Configured, x0: Tensor, label: Tensor, seed: int = 0, batch: int = 250) -> float:
     """The mean of ``simple_losses``: the unit in which others quote their losses."""
     return simple_losses(network, x0, label, seed, batch).mean().item()
 
 
 @torch.no_grad()
-def _losses(network: Network, prediction: Prediction, inputs: tuple[Tensor, ...], batch: int) -> Tensor:
+def _losses(network: Predict, prediction: Prediction, inputs: tuple[Tensor, ...], batch: int) -> Tensor:
     parts = zip(*(value.to(inputs[0].device).split(batch) for value in inputs))
     return torch.cat([process.loss(network, prediction, *part) for part in parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
     matrices = [p for name, p in named.items() if recipe.matrix_lr and _is_hidden_matrix(name, p)]
     rest = [p for p in named.values() if not any(p is matrix for matrix in matrices)]
     adam = torch.optim.AdamW(rest, recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    optimizers = [adam, ConvMuon(matrices, recipe.matrix_lr, weight_decay=recipe.matrix_decay)] if matrices else [adam]
+    optimizers: list[torch.optim.Optimizer] = [adam]
+    if matrices:
+        optimizers.append(ConvMuon(matrices, recipe.matrix_lr, weight_decay=recipe.matrix_decay))
     for optimizer in optimizers:
         optimizer.param_groups[0]["initial_lr"] = optimizer.param_groups[0]["lr"]
     return optimizers
@@ -29,14 +32,14 @@ def _is_hidden_matrix(name: str, value: Tensor) -> bool:
 class ConvMuon(torch.optim.Muon):
     """torch's Muon, which takes matrices, on convolutions (out, in, h, w) too: seen as (out, h · w · in), sharing memory."""
 
-    def __init__(self, weights: list[nn.Parameter], lr: float, adjust_lr_fn: str = "match_rms_adamw", **options: Any):
+    def __init__(self, weights: Sequence[Tensor], lr: float, adjust_lr_fn: str = "match_rms_adamw", **options: Any):
         self.pairs = [(nn.Parameter(_as_matrix(weight.detach())), weight) for weight in weights]
         matrices = [matrix for matrix, _ in self.pairs]
         super().__init__(matrices, lr, adjust_lr_fn=adjust_lr_fn, **options)
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # a closure would make gradients too late to be seen as matrices
         for matrix, weight in self.pairs:
-            matrix.grad = _as_matrix(weight.grad)
+            matrix.grad = None if weight.grad is None else _as_matrix(weight.grad)
         super().step()
 
 

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm.data import to_unit
 from ddpm.denoiser import Guided, denoiser
 from ddpm.lessons.models import SNAPSHOTS, Snapshots
+from ddpm.networks import Configured
 from ddpm.picture import held_out
 from ddpm.process import Network, add_noise, noise_from_x0, seeded
 from ddpm.sampling import SAMPLERS, generators, normal
@@ -84,7 +85,7 @@ def draw(seed: int, count: int = PICTURES) -> Batch:
     return Batch(x0, index % 10, t, log_snr, noise, add_noise(x0, noise, log_snr))
 
 
-def predicted_noise(network: nn.Module, batch: Batch) -> Tensor:
+def predicted_noise(network: Network, batch: Batch) -> Tensor:
     """ε̂ (B, *D)."""
     return noise_from_x0(batch.x, denoiser(network, batch.label)(batch.x, batch.log_snr), batch.log_snr)
 
@@ -97,10 +98,10 @@ class Descent(NamedTuple):
     after: float
 
 
-def descend(network: nn.Module, batch: Batch, rate: float = RATE) -> Descent:
+def descend(network: Configured, batch: Batch, rate: float = RATE) -> Descent:
     """Line 5 of Algorithm 1, as plain gradient descent on a copy of ``network``."""
     own = copy.deepcopy(network).requires_grad_(True)
-    weights = list(own.parameters())
+    weights: list[Tensor] = list(own.parameters())
 
     def loss() -> Tensor:
         return (batch.noise - predicted_noise(own, batch)).square().mean()
@@ -148,7 +149,7 @@ def step(asked: Learning, trained: Mapping[str, Snapshots]) -> Work:
 class Samples(NamedTuple):
     """The samples of every network after some steps: x (networks, len(LABELS), *D), from noise at ``index`` T to 0."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
     x: np.ndarray
 
 

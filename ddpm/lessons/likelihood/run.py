@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ddpm.data import to_uint8, to_unit
 from ddpm.denoiser import Guided
@@ -140,7 +140,7 @@ class Population(NamedTuple):
     If it is ``finite``, the reference is all of it. ``decoder`` is L_0, ``surprise`` −log p_data in nats, if known.
     """
 
-    draw: Callable[[int, Generator], Tensor]
+    draw: Callable[[int, torch.Generator], Tensor]
     reference: Tensor
     finite: bool
     decoder: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -151,7 +151,7 @@ def of_images(images: Tensor) -> Population:
     """Pictures (N, C, H, W) uint8, each as likely as the other."""
     x0 = to_unit(images)
 
-    def draw(count: int, generator: Generator) -> Tensor:
+    def draw(count: int, generator: torch.Generator) -> Tensor:
         return x0[torch.randint(len(x0), (count,), generator=generator)]
 
     return Population(draw, x0, True, discretised_reconstruction)
@@ -254,7 +254,7 @@ def bounds(
     first = torch.tensor([first for first, _ in ranges])
     units = 1 / (data.reference[0].numel() * math.log(2))
     prior = _mean(prior_matching(data.reference, levels[0]) * units, data.finite)
-    known = data.surprise and _mean(data.surprise(data.reference) * units, False)
+    known = _mean(data.surprise(data.reference) * units, False) if data.surprise else None
     found = torch.zeros(len(ranges), 0, dtype=torch.float64)
     for _ in range(rounds):
         x0 = data.draw(rows * len(ranges), generator)
@@ -266,8 +266,15 @@ def bounds(
         found = torch.cat([found, matching.reshape(len(ranges), rows) * units], 1)
         if found.shape[1] > 1:
             errors = found.std(1) / math.sqrt(found.shape[1])
-            values = (value.numpy() for value in (sizes, found.mean(1), errors))
-            yield Estimate(found.numel(), *values, prior, known, time.monotonic() - begun)
+            yield Estimate(
+                found.numel(),
+                sizes.numpy(),
+                found.mean(1).numpy(),
+                errors.numpy(),
+                prior,
+                known,
+                time.monotonic() - begun,
+            )
 
 
 def carried_out(work: Work) -> Iterator[Estimate]:
@@ -281,7 +288,7 @@ def carried_out(work: Work) -> Iterator[Estimate]:
             said = next(work, None)
 
 
-def _ask(network: Network, x: Tensor, log_snr: Tensor) -> Work:
+def _ask(network: Network, x: Tensor, log_snr: Tensor) -> Generator[Forward, Tensor, Tensor]:
     """x̂0 of x (B, *D) at λ (B,), without a label; of pictures clipped to their range."""
     config = network.config
     guided = Guided(config, torch.full((len(x),), config.num_classes), clip=x.ndim == 4)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ddpm.lessons.words import MOVED_BY, SAMPLER_NAMES, STEPS_INFO
 from ddpm.process import Denoise, Network, seeded
 from ddpm.sampling import SAMPLERS, Step, as_one, follow, levels_alone
 from ddpm.schedule import alpha_bar, grid
+from ddpm.serving.engine import Work
 from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, scheduled, setting
 from ddpm.toys import MIXTURE_MEANS, MIXTURE_STD, MIXTURE_WEIGHTS
 
@@ -137,7 +138,8 @@ def true_modes(line: Line) -> tuple[Mode, Mode]:
     """The same of the data itself: where the modes overlap this is not what they were set to, but what to compare with."""
     fine = torch.linspace(-EDGE, EDGE, 24_001, dtype=torch.float64)
     density = gaussian_mixture_density(*mixture(line))(fine, torch.tensor(math.inf))
-    return modes(line, fine, density / density.sum())
+    both = modes(line, fine, density / density.sum())
+    return cast("tuple[Mode, Mode]", both)  # neither is empty: the means lie well within ±EDGE
 
 
 def _mode(x: Tensor, mass: Tensor) -> Mode | None:
@@ -163,7 +165,7 @@ class Frame(NamedTuple):
     exact; and at the last step the samples' two modes. Without samples none of them: (0,) and zeros.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
     log_snr: float
     alpha_bar: float
     paths: np.ndarray
@@ -203,14 +205,14 @@ def interpolated(table: Table) -> Denoise:
     return denoise
 
 
-def look(line: Line, network: Network, samples: bool = True) -> Iterator[Opening | Frame | None]:
+def look(line: Line, network: Network, samples: bool = True) -> Work:
     """The job of the page: what it opens with, then the frames."""
     yield Opening(densities(line).numpy(), true_modes(line))
     yield from frames(line, network, samples)
 
 
 @torch.no_grad()
-def frames(line: Line, network: Network, samples: bool = True) -> Iterator[Frame | None]:
+def frames(line: Line, network: Network, samples: bool = True) -> Work:
     """The steps of ``line``: a frame for each step worth showing and None for the others.
 
     Without ``samples`` only the curves of each shown step.

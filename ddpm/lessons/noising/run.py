@@ -250,9 +250,18 @@ def moment(noising: Noising, network: Network) -> Work:
     output = yield Forward(network, *guided.rows(x, log_snr))
     predicted = guided.x0(x, log_snr, output)
     noise, predicted_noise = ((x - signal * clean) / std for clean in (x0, predicted))
-    pictures = (value[0].numpy() for value in (x0, noise, x, predicted_noise, predicted))
-    density = x.histc(BINS, -EDGE, EDGE).numpy() / (x.numel() * 2 * EDGE / BINS)
-    yield Moment(t, float(log_snr), signal, std, *pictures, density)
+    yield Moment(
+        t,
+        float(log_snr),
+        signal,
+        std,
+        x0[0].numpy(),
+        noise[0].numpy(),
+        x[0].numpy(),
+        predicted_noise[0].numpy(),
+        predicted[0].numpy(),
+        x.histc(BINS, -EDGE, EDGE).numpy() / (x.numel() * 2 * EDGE / BINS),
+    )
 
 
 @torch.no_grad()
@@ -270,7 +279,7 @@ def measure(noising: Noising) -> Iterator[Measured | None]:
     x0, recorded = noising.x0, sorted(shown(noising.steps) - {0})
     draws = VALUES // x0.numel()
     many = x0.expand(1, draws, *x0.shape)
-    found = {way: [] for way in WAYS}
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     own = [seeded(noising.seed, 1 + index) for index in range(len(WAYS))]
     for step in diffuse(many, _levels(noising), own[:1]):
         if step.index in recorded:

@@ -31,7 +31,9 @@ def start(noising: Noising, job: int, notes: Sequence[str], everything: bool) ->
 
 def pack(shown: Moment | Strip | Measured, job: int) -> str:
     """One answer as a message."""
-    return {Moment: _moment, Strip: _strip, Measured: _measured}[type(shown)](shown, job)
+    if isinstance(shown, Moment):
+        return _moment(shown, job)
+    return _strip(shown, job) if isinstance(shown, Strip) else _measured(shown, job)
 
 
 def row(moment: Moment) -> np.ndarray:

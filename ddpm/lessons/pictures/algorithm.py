@@ -58,24 +58,24 @@ def lines(run: Run, levels: Tensor) -> list[Lines]:
     t, s = levels[:-1], levels[1:]
     share, share_next, beta, deviation = alpha_bar(t), alpha_bar(s), betas(levels), sigma(t)
     own = coefficients(t, s, _eta(run))
-    numbers = Lines(
-        alpha_bar=share,
-        alpha_bar_next=share_next,
-        alpha=1 - beta,
-        beta=beta,
-        root=share.sqrt(),
-        sigma=deviation,
-        scale=1 / (1 - beta).sqrt(),
-        removal=beta / deviation,
-        std=_std(run, levels, 1.0),
-        signal=share_next.sqrt(),
-        direction=sigma(s),
-        own_direction=own.on_x * deviation,
-        own_std=_std(run, levels, _eta(run)),
-        on_x=own.on_x,
-        on_x0=own.on_x0,
-    )
-    return [Lines(*step) for step in torch.stack(numbers, 1).tolist()]
+    numbers = {
+        "alpha_bar": share,
+        "alpha_bar_next": share_next,
+        "alpha": 1 - beta,
+        "beta": beta,
+        "root": share.sqrt(),
+        "sigma": deviation,
+        "scale": 1 / (1 - beta).sqrt(),
+        "removal": beta / deviation,
+        "std": _std(run, levels, 1.0),
+        "signal": share_next.sqrt(),
+        "direction": sigma(s),
+        "own_direction": own.on_x * deviation,
+        "own_std": _std(run, levels, _eta(run)),
+        "on_x": own.on_x,
+        "on_x0": own.on_x0,
+    }
+    return [Lines(*step) for step in torch.stack([numbers[name] for name in Lines._fields], 1).tolist()]
 
 
 def added(run: Run, step: Step, log_snr_s: Tensor, x_s: Tensor) -> Tensor | None:

@@ -25,7 +25,7 @@ class Frame(NamedTuple):
     ``ddpm.lessons.pictures.algorithm`` says. No step follows the last state: it has no lines, and its noise is 0.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
     log_snr: float
     alpha_bar: float
     x: np.ndarray
@@ -47,17 +47,24 @@ def frames(run: Run, network: Network) -> Work:
         output = yield Forward(network, *guided.rows(query.x, query.log_snr))
         x0 = guided.x0(query.x, query.log_snr, output)
         if query.index is not None:
-            step = Step(*query, x0)
+            step = Step(query.index, query.log_snr, query.x, x0)
         query = path.send(x0)
         if query.index is not None and step.index in worth_showing:
             now = numbers[run.steps - step.index]
             noise = (step.x - now.root * step.x0) / now.sigma
             yield _frame(step, noise, now, added(run, step, query.log_snr, query.x), begun)
-    yield _frame(Step(*query, query.x), torch.zeros_like(query.x), None, None, begun)
+    yield _frame(Step(0, query.log_snr, query.x, query.x), torch.zeros_like(query.x), None, None, begun)
 
 
 def _frame(step: Step, noise: Tensor, numbers: Lines | None, rest: Tensor | None, begun: float) -> Frame:
-    pictures = [value.contiguous().numpy() for value in (step.x, step.x0, noise)]
-    rest = None if rest is None else rest.contiguous().numpy()
-    level = float(step.log_snr), numbers.alpha_bar if numbers else 1.0
-    return Frame(step.index, *level, *pictures, numbers, rest, time.monotonic() - begun)
+    return Frame(
+        step.index,
+        float(step.log_snr),
+        numbers.alpha_bar if numbers else 1.0,
+        step.x.contiguous().numpy(),
+        step.x0.contiguous().numpy(),
+        noise.contiguous().numpy(),
+        numbers,
+        None if rest is None else rest.contiguous().numpy(),
+        time.monotonic() - begun,
+    )

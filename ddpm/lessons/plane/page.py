@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ddpm.lessons.plane.program import program
-from ddpm.lessons.plane.run import MINE, Frame, Opening, Plane, frames, look
+from ddpm.lessons.plane.run import MINE, Plane, frames, look
 from ddpm.lessons.plane.screen import pack, player
 from ddpm.lessons.points import DATA_NAMES, DRAWN, MOST_POINTS, encode_points
 from ddpm.lessons.trained import Trained
@@ -84,7 +83,7 @@ def flow(house: House, plane: Plane, notes: list[str], request: gr.Request, part
     100 × 100 points as a byte each.
     """
     plane, notes, network, scaling = _mover(house, plane, notes, request)
-    work: Iterator[Opening | Frame | None] = look(plane, network, particles, scaling)
+    work = look(plane, network, particles, scaling)
     return Answer(work, lambda shown, job: pack(shown, job, plane, notes, particles, network is not None))
 
 

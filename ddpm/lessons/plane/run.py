@@ -20,6 +20,7 @@ from ddpm.process import Denoise, Network, seeded
 from ddpm.sampling import SAMPLERS, Step, as_one, diffuse, follow, jump, levels_alone
 from ddpm.scaling import AS_IT_IS, Scaling
 from ddpm.schedule import alpha_bar, grid
+from ddpm.serving.engine import Work
 from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, scheduled, setting
 
 MINE = "mine"
@@ -101,7 +102,7 @@ class Frame(NamedTuple):
     are any, and of fresh data.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
     log_snr: float
     alpha_bar: float
     x: np.ndarray
@@ -114,18 +115,14 @@ class Frame(NamedTuple):
     """Since the computation began."""
 
 
-def look(
-    plane: Plane, network: Network | None, particles: bool = True, scaling: Scaling = AS_IT_IS
-) -> Iterator[Opening | Frame | None]:
+def look(plane: Plane, network: Network | None, particles: bool = True, scaling: Scaling = AS_IT_IS) -> Work:
     """The job of the page: what it opens with, then the frames."""
     yield Opening(sketch(plane).numpy())
     yield from frames(plane, network, particles, scaling)
 
 
 @torch.no_grad()
-def frames(
-    plane: Plane, network: Network | None, particles: bool = True, scaling: Scaling = AS_IT_IS
-) -> Iterator[Frame | None]:
+def frames(plane: Plane, network: Network | None, particles: bool = True, scaling: Scaling = AS_IT_IS) -> Work:
     """The steps of ``plane``: a frame for each step worth showing and None for the others.
 
     ``network`` works in the coordinates of ``scaling``. Without ``particles`` only the field and the density of each

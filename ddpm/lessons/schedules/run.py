@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ from ddpm.lessons.shown import shown, strip_steps
 from ddpm.lessons.words import EXAMPLE_INFO, MODEL_NAMES
 from ddpm.picture import EXAMPLES, examples, fitted
 from ddpm.process import add_noise, seeded
-from ddpm.schedule import alpha_bar, betas, grid
+from ddpm.schedule import SCHEDULES, alpha_bar, betas, grid
+from ddpm.serving.engine import Work
 from ddpm.settings import (
-    SCHEDULE,
     SEED,
     STEPS,
     TABLE,
@@ -35,7 +35,7 @@ QUANTITIES = ("alpha_bar", "one_minus_alpha_bar", "sqrt_alpha_bar", "beta", "log
 MOST_HANDLES, HANDLES = 16, 10
 """A table of at most so many entries has a handle at each; a curve that is made bendable gets 10."""
 
-NAMES: tuple[str, ...] = SCHEDULE["schedule"].options
+NAMES = (*SCHEDULES, TABLE)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def compare(curves: Curves) -> Compared:
     return Compared(tuple(steps), torch.stack(values).numpy(), tuple(in_strip), torch.stack(pictures).numpy())
 
 
-def look(curves: Curves) -> Iterator[Compared]:
+def look(curves: Curves) -> Work:
     """The job of the lesson."""
     yield compare(curves)
 

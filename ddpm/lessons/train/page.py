@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from html import escape
 from importlib import import_module
@@ -29,6 +29,7 @@ from ddpm.page.components.pad import drawer, pad
 from ddpm.page.events import QUIET, STREAMING, show_for
 from ddpm.page.experiments import described
 from ddpm.page.stream import Answer, last, streamed_answer
+from ddpm.serving.engine import Work
 
 TEXT = read_text(Path(__file__).parent)
 
@@ -126,7 +127,7 @@ def _learning(visit: Visit, training: Training, notes: list[str], goes_on: bool 
     return [_answer(steps, told, visit.budget, _owner(visit), TRAINING)]
 
 
-def _answer(steps: Any, told: Told, budget: Budget, owner: str | None = None, kind: str = "") -> Answer:
+def _answer(steps: Work, told: Told, budget: Budget, owner: str | None = None, kind: str = "") -> Answer:
     return Answer(
         steps, lambda shown, job: pack(shown, job, told, budget.left), owner=owner, kind=kind, prepare=_prepare
     )
@@ -143,9 +144,8 @@ def _go_on(house: House, training: Training, notes: list[str], request: gr.Reque
     return []
 
 
-def _network(visit: Visit, notes: list[str]) -> Answer:
-    """The network that the visitor has."""
-    mine = visit.mine
+def _network(visit: Visit, mine: Trained, notes: list[str]) -> Answer:
+    """The network ``mine`` that the visitor has."""
     shown = Training(mine.plane.data, mine.plane.points, mine.network.config.prediction)
     told = Told(shown, notes, 1, loaded=mine.batches)
     return _answer(
@@ -157,7 +157,7 @@ def _come_back(house: House, training: Training, notes: list[str], request: gr.R
     """The network that the visitor has from before, or what one makes that has learned nothing yet."""
     visit = house.visits.find(visitor(request))
     if visit and visit.mine:
-        return _network(visit, ["This is the network that you have from before."])
+        return _network(visit, visit.mine, ["This is the network that you have from before."])
     return _answer(opened(training, untrained(training)), Told(training, [*notes, _UNTRAINED], 1), Budget())
 
 
@@ -199,15 +199,16 @@ def _buttons(page: Page) -> None:
 def _connect(page: Page) -> None:
     house, streaming = page.house, {"outputs": page.screen, **STREAMING, "api_visibility": "private"}
 
-    async def load(path: str, request: gr.Request) -> AsyncIterator[str]:
+    async def load(path: str, request: gr.Request) -> AsyncGenerator[str, None]:
         visit = _visit(house, request)
         try:
             house.engine.stop(_owner(visit))
-            visit.bring(await asyncio.to_thread(from_file, Path(path)))
+            brought = await asyncio.to_thread(from_file, Path(path))
+            visit.bring(brought)
         except CheckpointError as error:
             gr.Warning(escape(str(error), quote=False))  # which shows HTML, and the error quotes the file
             return
-        shown = _network(visit, ["This is the network that you have loaded."])
+        shown = _network(visit, brought, ["This is the network that you have loaded."])
         async with aclosing(streamed_answer(house.engine, shown, client_of(request))) as messages:
             async for message in messages:
                 yield message

@@ -18,6 +18,7 @@ from ddpm.process import FROM_X0, Prediction, loss, seeded
 from ddpm.sampling import as_one, sample
 from ddpm.scaling import SCALINGS, Scaling
 from ddpm.schedule import Cosine, grid
+from ddpm.serving.engine import Work
 from ddpm.settings import Choice, Number, setting
 from ddpm.training.loop import Trainer, fixed_noise, mean_loss, toy_draw
 from ddpm.training.recipe import Recipe
@@ -46,7 +47,7 @@ class Training(PointData):
     data: str = setting(
         "moons", Choice((*NETWORKS, DRAWN)), "Data", "The shape that the network is to learn.", names=DATA_NAMES
     )
-    prediction: str = setting(
+    prediction: Prediction = setting(  # noqa: RUF009  # a field
         "v",
         Choice(get_args(Prediction)),
         "The network predicts",
@@ -216,7 +217,7 @@ def opened(
     steps: Iterator[Frame | None],
     note: Callable[[], str | None] = lambda: None,
     scaling: Scaling | None = None,
-) -> Iterator[Opening | Frame | str | None]:
+) -> Work:
     """The job of the page: what it opens with, then the ``steps``, and last a ``note`` if there is one.
 
     Of a network that was not trained here its ``scaling`` is given.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from ddpm.lessons.train.run import Apprentice, Frame, Training
 from ddpm.lessons.trained import Trained
+from ddpm.serving.engine import Work
 
 BUDGET = 60.0
 """Seconds of computation that a visitor may spend on training."""
@@ -29,9 +30,9 @@ class Budget:
     def __init__(self, seconds: float = BUDGET, clock: Callable[[], float] = time.thread_time):
         self.seconds, self.left, self.clock = seconds, seconds, clock
 
-    def within(self, steps: Iterator[T]) -> Iterator[T]:
+    def within(self, steps: Iterator[T]) -> Generator[T, None, None]:
         """``steps`` until nothing is left; what passes between them does not count."""
-        end = object()
+        end: Any = object()
         while self.left > 0:
             begun = self.clock()
             step = next(steps, end)
@@ -57,7 +58,7 @@ class Visit:
         """Whether there is no computation left for a training."""
         return not (self.budget.left and self.shared.left)
 
-    def train(self, training: Training | None) -> Iterator[Frame | None]:
+    def train(self, training: Training | None) -> Work:
         """The job of a new training, or, if it is None, of what is left of the last."""
         return self.shared.within(self.budget.within(self._learn(training)))
 
@@ -70,6 +71,8 @@ class Visit:
         if training:
             self.apprentice = Apprentice(training)
             self._keep(self)
+        if self.apprentice is None:
+            raise ValueError("There is no training to go on with.")
         for frame in self.apprentice.learn():
             if frame:
                 self.mine = frame.trained

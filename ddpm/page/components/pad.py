@@ -22,9 +22,8 @@ def pad(most: int) -> gr.HTML:
         js_on_load="".join((_HERE / name).read_text("utf-8") for name in ("strokes.js", "pad.js")),
         most=json.dumps(most),
     )
-    drawn.example_payload = drawn.example_value = (
-        str  # for the API's page: nothing drawn, in place of a paragraph of HTML
-    )
+    for name in ("example_payload", "example_value"):
+        setattr(drawn, name, str)  # for the API's page: nothing drawn, in place of a paragraph of HTML
     return drawn
 
 
