@@ -21,6 +21,7 @@ from _arguments import keep_state, positive
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ddpm import streams
 from ddpm.checkpoint import CheckpointError, load_network, save_network
 from ddpm.data import both_parts, to_uint8, to_unit
 from ddpm.denoiser import denoiser
@@ -117,7 +118,7 @@ def _device(text: str) -> str:
 def load(name: str, task: Task, data_dir: Path | None, device: str) -> tuple[Draw, HeldOut, list[str]]:
     """The training batches, the held-out data and the names of the classes; all images lie on ``device``."""
     if name in TOYS:
-        held_out = TOYS[name](5000, seeded(task.recipe.seed, 0, 3))
+        held_out = TOYS[name](5000, seeded(task.recipe.seed, 0, streams.HELD_OUT_TOYS))
         return toy_draw(TOYS[name], task.recipe), (held_out.to(device), torch.zeros(5000, dtype=torch.long)), []
     train, test = both_parts(name, data_dir)
     draw = image_draw(train.images.to(device), train.labels.to(device), task.recipe, task.flip)

@@ -13,14 +13,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from ddpm import streams
 from ddpm.data import Images, to_unit
 from ddpm.networks import Classifier, ClassifierConfig
 from ddpm.process import seeded
 from ddpm.training.optimizers import ConvMuon
-
-_ORDER, _MOVES = 1, 2
-"""Third parts of generator keys (seed, index, part)."""
-
 
 # --- images as they are trained on ----------------------------------------------------------------------------------
 
@@ -166,8 +163,8 @@ def train_classifier(data: Images, recipe: ClassifierRecipe, seed: int = 0) -> I
     schedules = recipe.schedules(classifier, batch, steps)
     for step in range(1, steps + 1):
         epoch, place = divmod(step - 1, count // batch)
-        rows = torch.randperm(count, generator=seeded(seed, epoch, _ORDER))[place * batch : (place + 1) * batch]
-        images = recipe.augment(Batch(to_unit(data.images[rows]), rows, epoch), seeded(seed, step, _MOVES))
+        rows = torch.randperm(count, generator=seeded(seed, epoch, streams.ORDER))[place * batch : (place + 1) * batch]
+        images = recipe.augment(Batch(to_unit(data.images[rows]), rows, epoch), seeded(seed, step, streams.MOVES))
         loss = _train_one(classifier, schedules, recipe, images, data.labels[rows])
         yield ClassifierProgress(step, steps, loss, classifier.train(step < steps))
 

@@ -16,7 +16,7 @@ from threading import Event
 import torch
 from torch import Generator, Tensor
 
-from ddpm import machine
+from ddpm import machine, streams
 from ddpm.data import Images, to_uint8
 from ddpm.denoiser import denoiser
 from ddpm.distances import coverage, energy_distance, frechet, neighbour_distances, sliced_wasserstein
@@ -32,10 +32,6 @@ FLOOR_DRAWS = 5
 
 PAIRED = 5000
 """Samples that are enough for precision and recall, which depend on the number of samples: it should be the same."""
-
-_REFERENCE, _FRESH, _DIRECTIONS, _FLOOR, _FIELD, _REAL = 11, 12, 13, 14, 15, 16
-"""Third parts of generator keys (seed, index, part), apart from those that training draws with."""
-
 
 # --- samples --------------------------------------------------------------------------------------------------------
 
@@ -213,10 +209,10 @@ def judge_images(
     def references(labels: tuple[int, ...], seed: int) -> tuple[Tensor, dict[str, float]]:
         """The test features that precision and recall refer to, and the measures of training images."""
         (seen, unseen), asked = real(), torch.tensor(labels)
-        rows = [rows_of_labels(train.labels, asked, seeded(seed, k, _FLOOR)) for k in range(FLOOR_DRAWS)]
+        rows = [rows_of_labels(train.labels, asked, seeded(seed, k, streams.FLOOR)) for k in range(FLOOR_DRAWS)]
         floors = torch.tensor([frechet(seen[draw], unseen) for draw in rows])
         paired = min(len(asked), PAIRED, len(test.names) * int(test.labels.bincount().min()))
-        near = unseen[rows_of_labels(test.labels, asked[:paired], seeded(seed, 0, _REAL))]
+        near = unseen[rows_of_labels(test.labels, asked[:paired], seeded(seed, 0, streams.REAL))]
         other = seen[rows[0][:paired]]
         return near, {
             "frechet_floor": floors.mean().item(),
@@ -296,11 +292,11 @@ def judge_points(points: Callable[[int, Generator], Tensor]) -> Judge:
 
     @cache
     def floors(count: int, seed: int) -> tuple[float, float]:
-        return _mean_distances(draws(count, seed, _FRESH), draws(count, seed, _REFERENCE), seed)
+        return _mean_distances(draws(count, seed, streams.FRESH), draws(count, seed, streams.REFERENCE), seed)
 
     def judge(samples: Tensor, labels: Tensor, seed: int) -> PointMeasures:
         count = len(samples)
-        sliced, energy = _mean_distances([samples] * FLOOR_DRAWS, draws(count, seed, _REFERENCE), seed)
+        sliced, energy = _mean_distances([samples] * FLOOR_DRAWS, draws(count, seed, streams.REFERENCE), seed)
         sliced_floor, energy_floor = floors(count, seed)
         return PointMeasures(sliced, sliced_floor, energy, energy_floor)
 
@@ -309,7 +305,7 @@ def judge_points(points: Callable[[int, Generator], Tensor]) -> Judge:
 
 def _mean_distances(left: list[Tensor], right: list[Tensor], seed: int) -> tuple[float, float]:
     """Sliced Wasserstein and energy distance, averaged over pairs of sets."""
-    sliced = [sliced_wasserstein(a, b, seeded(seed, 0, _DIRECTIONS)) for a, b in zip(left, right)]
+    sliced = [sliced_wasserstein(a, b, seeded(seed, 0, streams.DIRECTIONS)) for a, b in zip(left, right)]
     energy = [energy_distance(a, b) for a, b in zip(left, right)]
     return sum(sliced) / len(sliced), sum(energy) / len(energy)
 
@@ -336,7 +332,7 @@ def field_error(network: Network, toy: Toy, seed: int, samples: int = 2000) -> F
     times = (torch.arange(10, dtype=torch.float64) + 0.5) / 10
     learned, errors = denoiser(network, torch.zeros(samples, dtype=torch.long)), []
     for k, level in enumerate(levels := Cosine().log_snr(times)):
-        generator = seeded(seed, k, _FIELD)
+        generator = seeded(seed, k, streams.FIELD)
         x0 = toy(samples, generator)
         x = add_noise(x0, torch.randn(x0.shape, generator=generator), level)
         found, exact = (noise_from_x0(x, denoise(x, level), level) for denoise in (learned, toy.exact))

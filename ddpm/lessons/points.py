@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ddpm import streams
 from ddpm.distances import sliced_wasserstein_to
 from ddpm.exact import Density, gaussian_mixture, gaussian_mixture_density
 from ddpm.lessons.models import NETWORKS
@@ -21,9 +22,6 @@ from ddpm.toys import TOYS
 
 if TYPE_CHECKING:
     from typing import Self
-
-_SHOWN, _HELD_OUT, _FRESH, _, _DIRECTIONS = range(41, 46)
-"""Second parts of generator keys, apart from those that training and evaluation draw with."""
 
 DRAWN = "drawn"
 """The data that is the visitor's own points."""
@@ -143,7 +141,7 @@ def draw(data: PointData, count: int, part: int, index: int = 0) -> Tensor:
 
 def sketch(data: PointData) -> Tensor:
     """Points of the data to show, (N, 2): the drawing itself, or 1,000."""
-    return decode_points(data.points) if data.data == DRAWN else draw(data, 1000, _SHOWN)
+    return decode_points(data.points) if data.data == DRAWN else draw(data, 1000, streams.SHOWN)
 
 
 def known(data: PointData) -> tuple[Denoise, Density]:
@@ -158,8 +156,10 @@ def known(data: PointData) -> tuple[Denoise, Density]:
 def distances(data: PointData, count: int) -> tuple[Callable[[Tensor], float], float]:
     """The function x (count, 2) -> its sliced Wasserstein distance to held-out data, and what fresh data has."""
     count = min(count, 500)
-    to_held_out = sliced_wasserstein_to(draw(data, count, _HELD_OUT), seeded(1, _DIRECTIONS), projections=32)
-    fresh = [to_held_out(draw(data, count, _FRESH, index)) for index in range(5)]
+    to_held_out = sliced_wasserstein_to(
+        draw(data, count, streams.HELD_OUT), seeded(1, streams.PROJECTIONS), projections=32
+    )
+    fresh = [to_held_out(draw(data, count, streams.OTHERS, index)) for index in range(5)]
     return lambda x: to_held_out(x[:count]), sum(fresh) / len(fresh)
 
 

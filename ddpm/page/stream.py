@@ -91,9 +91,7 @@ async def every_frame(engine: Engine, steps: Work, request: gr.Request) -> list[
         return [frame async for frame in frames]
 
 
-async def _unwatched(
-    engine: Engine, steps: Work, request: gr.Request, kind: str = ""
-) -> AsyncGenerator[Any, None]:
+async def _unwatched(engine: Engine, steps: Work, request: gr.Request, kind: str = "") -> AsyncGenerator[Any, None]:
     client = client_of(request)
     try:
         job = engine.submit(steps, None, client.address, kind)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm import process
+from ddpm import process, streams
 from ddpm.data import Images, to_unit
 from ddpm.denoiser import denoiser
 from ddpm.process import Network, posterior, seeded
@@ -34,9 +34,6 @@ CLEANEST = 8.0
 
 HUBER = 0.03
 """Root mean square error, in units of x, below which the loss becomes quadratic."""
-
-_PATHS, _DRAW = 6, 7
-"""Third parts of the keys of generators, apart from those of the training's own."""
 
 
 class Stretches(NamedTuple):
@@ -92,7 +89,7 @@ def path_draw(
 
     @lru_cache(maxsize=WINDOW)
     def chunk(number: int) -> Stretches:
-        generator = seeded(seed, number, _PATHS)
+        generator = seeded(seed, number, streams.PATHS)
         first = 0 if number % 2 == 0 else 1 + number // 2 % (STEPS - 2)
         rows = torch.randint(len(data.images), (PATHS,), generator=generator)
         x0, label = to_unit(data.images[rows]), data.labels[rows]
@@ -105,7 +102,7 @@ def path_draw(
     def draw(step: int) -> Batch:
         newest = WINDOW - 1 + step // USES
         window = [chunk(number) for number in range(newest - WINDOW + 1, newest + 1)]
-        generator = seeded(seed, step, _DRAW)
+        generator = seeded(seed, step, streams.STRETCHES)
         picked = [Stretches(*(value[rows] for value in part)) for part, rows in _rows(window, batch, generator)]
         stretches = Stretches(*map(torch.cat, zip(*picked)))
         share = torch.rand(len(stretches.x), generator=generator, dtype=torch.float64)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from ddpm import process
+from ddpm import process, streams
 from ddpm.checkpoint import CheckpointError, load_tensors, save_tensors
 from ddpm.data import to_unit
 from ddpm.denoiser import denoiser
@@ -87,7 +87,7 @@ class Trainer:
         x0, label = (value.to(device, non_blocking=True) for value in (x0, label))
         label = torch.where(hidden, self.network.config.num_classes, label)
         inputs = map(parallel.share, (x0, noise, DENSITIES[recipe.density](level), label))
-        torch.manual_seed(seeded(recipe.seed, self.step, _DROPOUT, parallel.rank()).initial_seed())
+        torch.manual_seed(seeded(recipe.seed, self.step, streams.DROPOUT, parallel.rank()).initial_seed())
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
             loss = process.loss(self.forward, self.network.config.prediction, *inputs).mean()
         loss.backward()
@@ -190,11 +190,13 @@ def image_draw(images: Tensor, labels: Tensor, recipe: Recipe, flip: bool = Fals
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
         epoch, position = divmod(step, len(images) // recipe.batch)
-        order = torch.randperm(len(images), generator=seeded(recipe.seed, epoch, _ORDER, device=device), device=device)
+        order = torch.randperm(
+            len(images), generator=seeded(recipe.seed, epoch, streams.ORDER, device=device), device=device
+        )
         index = order[position * recipe.batch :][: recipe.batch]
         x0 = to_unit(images[index])
         if flip:
-            coins = seeded(recipe.seed, step, _FLIP, device=device)
+            coins = seeded(recipe.seed, step, streams.FLIP, device=device)
             mirrored = torch.rand(len(x0), generator=coins, device=device) < 0.5
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
         return x0.contiguous(memory_format=torch.channels_last), labels[index]
@@ -206,14 +208,10 @@ def toy_draw(points: Callable[[int, Generator], Tensor], recipe: Recipe) -> Draw
     """Fresh points of a toy distribution at every step; they have no label."""
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
-        x0 = points(recipe.batch, seeded(recipe.seed, step, _ORDER))
+        x0 = points(recipe.batch, seeded(recipe.seed, step, streams.ORDER))
         return x0, torch.zeros(recipe.batch, dtype=torch.long)
 
     return draw
-
-
-_ORDER, _FLIP, _DROPOUT, _SIMPLE = 1, 2, 4, 5
-"""Third parts of the keys of generators, beside the step's own (seed, step)."""
 
 
 def fixed_noise(x0: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
@@ -234,7 +232,7 @@ def simple_losses(network: Configured, x0: Tensor, label: Tensor, seed: int = 0,
     The steps fall from 1,000 to 1, so the mean of a slice is that of a range of steps (L_simple, Ho et al. 2020, eq. 14).
     Noise and steps are the same at every call.
     """
-    generator = seeded(seed, len(x0), _SIMPLE)
+    generator = seeded(seed, len(x0), streams.SIMPLE)
     log_snr = grid(Linear(), 1000)[(1000 * process.stratified(len(x0), generator)).long()]
     noise = torch.randn(x0.shape, generator=generator)
 

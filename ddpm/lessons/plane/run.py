@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpm import streams
 from ddpm.denoiser import unlabelled
 from ddpm.lessons.models import NETWORKS
 from ddpm.lessons.points import AXIS, DATA_NAMES, DRAWN, FIELD, PointData, distances, draw, known, sketch
@@ -25,10 +26,6 @@ from ddpm.settings import SEED, STEPS, Choice, Number, Scheduled, scheduled, set
 
 MINE = "mine"
 """The denoiser that is a network of the visitor's own."""
-
-_START = 44
-"""Second part of a generator key, apart from those that other draws have."""
-
 
 # --- the settings ---------------------------------------------------------------------------------------------------
 
@@ -84,7 +81,7 @@ class Plane(PointData, Scheduled):
 
 def start(plane: Plane) -> Tensor:
     """The points (count, 2) of the data with which the forward process begins."""
-    return draw(plane, plane.count, _START, plane.seed)
+    return draw(plane, plane.count, streams.START, plane.seed)
 
 
 # --- carried out ----------------------------------------------------------------------------------------------------

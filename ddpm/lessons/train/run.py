@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpm import streams
 from ddpm.lessons.models import NETWORKS
 from ddpm.lessons.points import DATA_NAMES, DRAWN, FIELD, PointData, distances, draw, known, sketch, source
 from ddpm.lessons.trained import LEVELS, Trained, field
@@ -28,10 +29,6 @@ TRAINING, AT_ONCE = "training", 2
 
 PARTICLES = 500
 """Shown of what the network generates."""
-
-_FIT, _HELD_OUT = 51, 52
-"""Second parts of generator keys, apart from those that the plane draws with."""
-
 
 # --- the settings ---------------------------------------------------------------------------------------------------
 
@@ -85,7 +82,7 @@ class Training(PointData):
     @property
     def seen(self) -> Tensor:
         """The points (2000, 2) that the scaling is fitted to."""
-        return draw(self.plane, 2000, _FIT)
+        return draw(self.plane, 2000, streams.FIT)
 
     @property
     def scale(self) -> Scaling:
@@ -137,7 +134,7 @@ def exact_field(plane: PointData) -> Tensor:
 
 def held_out(plane: PointData, scaling: Scaling) -> Tensor:
     """Points (500, 2) that no training has drawn, in the network's coordinates."""
-    return scaling.into(draw(plane, 500, _HELD_OUT))
+    return scaling.into(draw(plane, 500, streams.UNSEEN))
 
 
 def held_out_loss(trained: Trained) -> float:
