@@ -59,7 +59,7 @@ from ddpm.lessons.models import Models, load_models, serve
 from ddpm.lessons.tour import LESSONS
 from ddpm.lessons.train.page import mine
 from ddpm.lessons.train.run import AT_ONCE, TRAINING
-from ddpm.lessons.train.sessions import Visits
+from ddpm.lessons.train.sessions import VisitorSessions
 from ddpm.networks import Configured
 from ddpm.page import gradio_patches, guard, uploads
 from ddpm.page.blocks import Blocks
@@ -118,13 +118,13 @@ def build_app() -> tuple[gr.Blocks, Engine]:
     DDPM_BACKEND cannot, ValueError for another variable that is wrong.
     """
     loaded = load_models(os.environ.get("DDPM_CHECKPOINTS"), CHECKPOINTS)
-    networks, lanes = _served(loaded.pictures)
+    networks, parallel_batches = _served(loaded.pictures)
     points = serve(loaded.points, os.environ.get("DDPM_BACKEND") or None)
     models = Models(networks, loaded.clouds, points, loaded.snapshots, loaded.problem)
     batch = _whole("DDPM_BATCH") or fastest_batch(networks["mnist"])
-    engine = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, lanes, {TRAINING: AT_ONCE})
+    engine = Engine(batch, _whole("DDPM_JOBS") or MOST_JOBS, parallel_batches, {TRAINING: AT_ONCE})
     atexit.register(engine.close)
-    visits = Visits()
+    visits = VisitorSessions()
     house = House(engine, models, visits, mine(visits), LESSONS)
     # Pictures and networks that programs ask for are files, which are gone some time later.
     seconds = _whole("DDPM_FILE_SECONDS") or 3600

@@ -19,7 +19,7 @@ from ddpm.networks import UNet, UNetConfig
 from ddpm.sampling import SAMPLERS
 from ddpm.schedule import alpha_bar
 from ddpm.serving import engine as engines
-from ddpm.serving.engine import ENOUGH, MOST_UNREAD, Engine, Full, Place
+from ddpm.serving.engine import ENOUGH, MOST_UNREAD, Engine, Full, QueuePosition
 
 PATIENCE = 20
 """Seconds until a test that waits in vain fails."""
@@ -113,8 +113,8 @@ def test_the_seconds_of_frames_grow():
 def test_who_waits_for_frames_to_gather_does_not_outwait_the_last():
     async def wait():
         job = submit(Engine(), Gate(), Run(steps=5, count=1))
-        await job.gather(0)  # nothing has come yet, and nothing is lost
-        await asyncio.wait_for(job.gather(2 * PATIENCE), PATIENCE)
+        await job.wait_for_frames(0)  # nothing has come yet, and nothing is lost
+        await asyncio.wait_for(job.wait_for_frames(2 * PATIENCE), PATIENCE)
         return await frames_of(job)
 
     assert [frame.index for frame in asyncio.run(wait())] == [5, 4, 3, 2, 1, 0]
@@ -126,7 +126,7 @@ def test_the_event_loop_is_roused_only_for_what_is_waited_for():
         really = loop.call_soon_threadsafe
         loop.call_soon_threadsafe = lambda *call: (roused.append(call), really(*call))
         job = submit(Engine(), Gate(), Run(steps=9, count=1))
-        await asyncio.wait_for(job.gather(2 * PATIENCE, 9), PATIENCE)
+        await asyncio.wait_for(job.wait_for_frames(2 * PATIENCE, 9), PATIENCE)
         return len(roused), await frames_of(job)
 
     times, found = asyncio.run(wait())
@@ -139,7 +139,7 @@ def test_who_waits_for_a_number_of_frames_has_them_before_the_last(count):
     async def wait():
         job, unread = submit(Engine(), Gate(), Run(steps=1000, count=1)), []
         for _ in range(2):
-            await asyncio.wait_for(job.gather(2 * PATIENCE, count), PATIENCE)
+            await asyncio.wait_for(job.wait_for_frames(2 * PATIENCE, count), PATIENCE)
             unread.append(len(job._frames))
             for _ in range(count):
                 await job.next()
@@ -298,16 +298,16 @@ COMPANY = [
 ]
 
 
-async def in_company(network, runs, batch, lanes=1):
+async def in_company(network, runs, batch, parallel_batches=1):
     """The frames of ``runs`` submitted together, each with an owner of its own."""
-    engine = Engine(batch, lanes=lanes)
+    engine = Engine(batch, parallel_batches=parallel_batches)
     jobs = [submit(engine, network, run, str(number)) for number, run in enumerate(runs)]
     return await asyncio.gather(*map(frames_of, jobs))
 
 
-@pytest.mark.parametrize(("batch", "lanes"), [(1, 1), (4, 1), (64, 1), (1, 3), (4, 2)])
-def test_a_run_in_company_gives_the_pictures_it_gives_alone(network, batch, lanes):
-    for run, found in zip(COMPANY, asyncio.run(in_company(network, COMPANY, batch, lanes)), strict=True):
+@pytest.mark.parametrize(("batch", "parallel_batches"), [(1, 1), (4, 1), (64, 1), (1, 3), (4, 2)])
+def test_a_run_in_company_gives_the_pictures_it_gives_alone(network, batch, parallel_batches):
+    for run, found in zip(COMPANY, asyncio.run(in_company(network, COMPANY, batch, parallel_batches)), strict=True):
         for frame, state in zip(found, perform(run, network), strict=True):
             assert frame.index == state.index
             np.testing.assert_allclose(frame.x, state.x, atol=1e-4)
@@ -385,19 +385,19 @@ class Meeting(Gate):
 
 def test_each_lane_has_a_forward_pass_of_its_own():
     network = Meeting(together=2)
-    assert len(finished(network, Run(count=8, steps=5), Engine(batch=4, lanes=2))) == 6
+    assert len(finished(network, Run(count=8, steps=5), Engine(batch=4, parallel_batches=2))) == 6
     assert network.rows == [4] * 2 * 5
 
 
 def test_the_rows_of_a_lone_run_are_shared_out_among_the_lanes():
     network = Meeting(together=3)
-    assert len(finished(network, Run(count=6, steps=2), Engine(batch=16, lanes=3))) == 3
+    assert len(finished(network, Run(count=6, steps=2), Engine(batch=16, parallel_batches=3))) == 3
     assert network.rows == [2] * 3 * 2
 
 
 def test_a_run_stopped_while_its_rows_are_under_way_leaves_the_lane_to_others():
     async def scenario():
-        network, engine = Gate(shut=True), Engine(batch=1, lanes=2)
+        network, engine = Gate(shut=True), Engine(batch=1, parallel_batches=2)
         stopped = submit(engine, network, Run(count=2, steps=5), "a")
         network.admit(1)
         engine.stop("a")
@@ -412,10 +412,10 @@ def test_a_run_stopped_while_its_rows_are_under_way_leaves_the_lane_to_others():
 # --- owners that do not keep up -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_a_job_pauses_while_its_owner_leaves_frames_unread_and_loses_none(lanes):
+@pytest.mark.parametrize("parallel_batches", [1, 2])
+def test_a_job_pauses_while_its_owner_leaves_frames_unread_and_loses_none(parallel_batches):
     async def scenario():
-        network, other, engine = Gate(), Gate(), Engine(lanes=lanes)
+        network, other, engine = Gate(), Gate(), Engine(parallel_batches=parallel_batches)
         slow = submit(engine, network, Run(count=1, steps=60), "slow")
         assert len(await frames_of(submit(engine, other, Run(count=1, steps=90), "quick"))) == 91
         assert network.calls <= MOST_UNREAD + 1
@@ -444,14 +444,14 @@ def test_jobs_beyond_the_most_wait_are_told_their_place_and_follow_in_turn():
         network, engine = Gate(shut=True), Engine(most=2)
         jobs = [submit(engine, network, Run(count=1, steps=3), owner) for owner in "abcd"]
         network.admit(1)
-        assert await next_of(jobs[2]) == Place(1, None)
-        assert await next_of(jobs[3]) == Place(2, None)
+        assert await next_of(jobs[2]) == QueuePosition(1, None)
+        assert await next_of(jobs[3]) == QueuePosition(2, None)
         network.open()
         for job in jobs[:2]:
             assert [frame.index for frame in await frames_of(job)] == [3, 2, 1, 0]
         for job in jobs[2:]:
             told = await frames_of(job)
-            places = [place for place in told if isinstance(place, Place)]
+            places = [place for place in told if isinstance(place, QueuePosition)]
             assert all(place.number == 1 and place.seconds > 0 for place in places)
             assert [frame.index for frame in told[len(places) :]] == [3, 2, 1, 0]
 
@@ -468,7 +468,12 @@ def test_a_waiting_job_that_is_stopped_leaves_the_queue():
         engine.stop("b")
         network.open()
         assert await frames_of(jobs[1]) == []
-        assert [frame.index for frame in await frames_of(jobs[2]) if not isinstance(frame, Place)] == [3, 2, 1, 0]
+        assert [frame.index for frame in await frames_of(jobs[2]) if not isinstance(frame, QueuePosition)] == [
+            3,
+            2,
+            1,
+            0,
+        ]
 
     asyncio.run(scenario())
 
@@ -557,7 +562,7 @@ def test_of_a_kind_only_so_many_are_under_way_and_those_that_wait_do_nothing():
             yield number
 
         jobs = [engine.submit(work(number), None, kind="training") for number in range(4)]
-        assert await next_of(jobs[3]) == Place(2, None)
+        assert await next_of(jobs[3]) == QueuePosition(2, None)
         assert len(await frames_of(submit(engine, Gate(), Run(count=1, steps=3)))) == 4
         assert sorted(begun) == [0, 1]
         gate.set()
@@ -623,7 +628,7 @@ class FailsOnce(Gate):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.turns = itertools.count()  # of which two lanes cannot take the same
+        self.turns = itertools.count()  # of which two parallel_batches cannot take the same
 
     def forward(self, x, log_snr, label):
         first = next(self.turns) == 0
@@ -633,10 +638,10 @@ class FailsOnce(Gate):
         return output
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_a_forward_pass_that_fails_ends_only_the_runs_in_it(lanes):
+@pytest.mark.parametrize("parallel_batches", [1, 2])
+def test_a_forward_pass_that_fails_ends_only_the_runs_in_it(parallel_batches):
     async def scenario():
-        network, engine = FailsOnce(shut=True), Engine(batch=2, lanes=lanes)
+        network, engine = FailsOnce(shut=True), Engine(batch=2, parallel_batches=parallel_batches)
         jobs = [submit(engine, network, Run(count=2, steps=6), owner) for owner in "abc"]
         network.open()
         found = await asyncio.gather(*map(frames_of, jobs), return_exceptions=True)

@@ -40,7 +40,7 @@ from ddpm.lessons.shown import shown
 from ddpm.page.components import shared
 from ddpm.process import noise_from_x0, score_from_x0, seeded
 from ddpm.schedule import betas, grid
-from ddpm.serving.engine import Place
+from ddpm.serving.engine import QueuePosition
 from scripts._served import at_work
 
 SETTINGS = Line.allowed({})
@@ -285,7 +285,7 @@ def test_the_headers_hold_all_that_the_script_reads(sent):
     assert read_by_script("run") <= start.keys()
     assert read_by_script("run.run") <= start["run"].keys()
     assert read_by_script("frame") <= messages[0][0].keys() | decoded
-    others = shared.end(0), shared.waiting(Place(1, 2.0), 0)
+    others = shared.end(0), shared.waiting(QueuePosition(1, 2.0), 0)
     assert read_by_script("header") <= start.keys() | messages[0][0].keys() | {k for m in others for k in parts(m)[0]}
     assert read_by_script("setup") == json.loads(player.player().props["setup"]).keys()
 

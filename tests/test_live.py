@@ -13,7 +13,7 @@ from ddpm.checkpoint import CheckpointError, load_tensors, save_network, save_te
 from ddpm.lessons.plane.run import Plane
 from ddpm.lessons.points import DRAWN, FIELD, encode_points
 from ddpm.lessons.train.run import Apprentice, Training, exact_field, exact_loss, look, shown_batches
-from ddpm.lessons.train.sessions import Budget, NoRoom, Visits
+from ddpm.lessons.train.sessions import Budget, NoRoom, VisitorSessions
 from ddpm.lessons.trained import LARGEST_FILE, LEVELS, field, from_file, to_file
 from ddpm.networks import MLP, MLPConfig, UNet, UNetConfig
 
@@ -34,7 +34,7 @@ def same(one, other):
 
 def unlimited():
     """The visit of somebody who may compute as much as they like."""
-    return Visits(budget=torch.inf, shared=torch.inf).of("somebody")
+    return VisitorSessions(budget=torch.inf, shared=torch.inf).of("somebody")
 
 
 def pass_steps(job, count):
@@ -161,7 +161,7 @@ def test_steps_that_end_early_leave_the_rest_of_the_budget():
 
 
 def test_a_visitor_has_one_budget_for_all_trainings():
-    visit = Visits(budget=1e-9).of("one")
+    visit = VisitorSessions(budget=1e-9).of("one")
     assert pass_steps(visit.train(SHORT), 10) == []
     assert not visit.budget.left
     assert list(visit.train(SHORT)) == []
@@ -175,7 +175,7 @@ def test_a_network_knows_its_data_whatever_was_drawn_beside_it(finished):
 
 
 def test_two_visitors_share_no_budget_no_training_and_no_network():
-    visits = Visits()
+    visits = VisitorSessions()
     one, other = visits.of("one"), visits.of("other")
     pass_steps(one.train(SHORT), 30)
     assert one.mine and one.apprentice and one.budget.left < one.budget.seconds
@@ -185,7 +185,7 @@ def test_two_visitors_share_no_budget_no_training_and_no_network():
 
 def test_the_visitors_of_one_address_share_a_budget_which_an_hour_renews():
     clock = Clock()
-    visits = Visits(lifetime=10.0, shared=1e-9, clock=clock)
+    visits = VisitorSessions(lifetime=10.0, shared=1e-9, clock=clock)
     first, second = visits.of("first", "here"), visits.of("second", "here")
     assert pass_steps(first.train(SHORT), 10) == []
     assert first.spent and second.spent and second.budget.left == second.budget.seconds
@@ -203,7 +203,7 @@ def with_network(visits, name, address=""):
 
 def test_a_visit_is_dropped_when_it_has_not_been_used_for_its_lifetime():
     clock = Clock()
-    visits = Visits(lifetime=10.0, clock=clock)
+    visits = VisitorSessions(lifetime=10.0, clock=clock)
     visit = with_network(visits, "one")
     clock.now = 9.0
     assert visits.find("one") is visit
@@ -214,7 +214,7 @@ def test_a_visit_is_dropped_when_it_has_not_been_used_for_its_lifetime():
 
 
 def test_who_has_no_network_takes_no_room():
-    visits = Visits(most=2)
+    visits = VisitorSessions(most=2)
     mine = with_network(visits, "mine")
     assert [visits.of(str(number)).mine for number in range(64)] == [None] * 64
     assert visits.find("mine") is mine
@@ -222,13 +222,13 @@ def test_who_has_no_network_takes_no_room():
 
 
 def test_two_requests_of_a_newcomer_at_once_are_of_one_visit():
-    visits = Visits()
+    visits = VisitorSessions()
     first = visits.of("one")
     assert visits.of("one") is first and visits.find("one") is first
 
 
 def test_a_newcomer_is_refused_before_somebody_loses_a_network():
-    visits = Visits(most=2)
+    visits = VisitorSessions(most=2)
     kept = [with_network(visits, name) for name in ("first", "second")]
     with pytest.raises(NoRoom, match="all visitors"):
         visits.of("third")
@@ -236,7 +236,7 @@ def test_a_newcomer_is_refused_before_somebody_loses_a_network():
 
 
 def test_one_address_cannot_fill_the_room_of_all():
-    visits = Visits(most=3, most_of_address=2)
+    visits = VisitorSessions(most=3, most_of_address=2)
     for name in ("first", "second"):
         with_network(visits, name, "here")
     with pytest.raises(NoRoom, match="your address"):
@@ -246,7 +246,7 @@ def test_one_address_cannot_fill_the_room_of_all():
 
 
 def test_a_network_that_is_brought_is_kept(finished):
-    visits = Visits()
+    visits = VisitorSessions()
     visits.of("one").bring(finished[0].mine)
     assert visits.find("one").mine is finished[0].mine
 

@@ -21,7 +21,7 @@ from ddpm.lessons.plane.run import Plane, frames
 from ddpm.lessons.points import AXIS, DRAWN, FIELD, FIELD_AXIS, decode_points, sketch
 from ddpm.page.components import shared
 from ddpm.process import noise_from_x0, posterior, score_from_x0
-from ddpm.serving.engine import Place
+from ddpm.serving.engine import QueuePosition
 
 QUICK = "/plane?count=200&steps=12&seed=3"
 SCRIPT = script(player, "shared.js", "clock.js", "save.js", "drawing.js")
@@ -79,7 +79,7 @@ def test_the_headers_hold_all_that_the_script_reads(sent):
     assert read_by_script("run") <= start.keys()
     assert read_by_script("run.run") <= start["run"].keys()
     assert read_by_script("frame") <= messages[0][0].keys() | decoded
-    others = shared.end(0), shared.waiting(Place(1, 2.0), 0)
+    others = shared.end(0), shared.waiting(QueuePosition(1, 2.0), 0)
     assert read_by_script("header") <= start.keys() | messages[0][0].keys() | {k for m in others for k in parts(m)[0]}
 
 

@@ -20,7 +20,7 @@ from ddpm.page.components import shared
 from ddpm.process import noise_from_x0
 from ddpm.projection import Projection
 from ddpm.schedule import alpha_bar
-from ddpm.serving.engine import Place
+from ddpm.serving.engine import QueuePosition
 
 SHAPE = (1, 3, 2)
 random = np.random.default_rng(0)
@@ -160,7 +160,7 @@ def test_the_headers_hold_all_that_the_script_reads():
         player.start(Run(), 0, []),
         player.frame(step(), 0, CLOUD),
         shared.end(0),
-        shared.waiting(Place(1, 2.0), 0),
+        shared.waiting(QueuePosition(1, 2.0), 0),
     )
     start, frame, end, waiting = (parts(message)[0] for message in messages)
     assert read_by_script("header") <= start.keys() | frame.keys() | end.keys() | waiting.keys()

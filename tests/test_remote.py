@@ -111,7 +111,7 @@ async def outcomes(engine, network, runs):
 @pytest.mark.slow
 def test_runs_on_replicas_give_the_pictures_of_the_network_in_this_process(networks, remote):
     runs = [Run(count=5, steps=4, seed=1), Run(label="3", count=2, steps=3, guidance=1.5, eta=1.0, seed=2)]
-    found = asyncio.run(outcomes(Engine(batch=4, lanes=2), remote["mnist"], runs))
+    found = asyncio.run(outcomes(Engine(batch=4, parallel_batches=2), remote["mnist"], runs))
     for run, told in zip(runs, found, strict=True):
         for frame, state in zip(told, perform(run, networks["mnist"]), strict=True):
             assert frame.index == state.index
@@ -122,7 +122,7 @@ def test_runs_on_replicas_give_the_pictures_of_the_network_in_this_process(netwo
 @pytest.mark.slow
 def test_a_replica_that_dies_ends_only_the_runs_in_its_batch_and_the_next_run_works(remote):
     async def scenario():
-        engine, network = Engine(batch=1, lanes=2), remote["mortal"]
+        engine, network = Engine(batch=1, parallel_batches=2), remote["mortal"]
         runs = [Run(label=label, count=1, steps=20) for label in ("1", str(DEADLY), "3")]
         first, died, last = await outcomes(engine, network, runs)
         assert [len(first), len(last)] == [21, 21]

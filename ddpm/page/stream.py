@@ -15,7 +15,7 @@ import gradio as gr
 from ddpm.page.client import Client, client_of
 from ddpm.page.components.shared import end, waiting
 from ddpm.page.events import Messages
-from ddpm.serving.engine import MOST_UNREAD, Engine, Full, Job, Place, Work
+from ddpm.serving.engine import MOST_UNREAD, Engine, Full, Job, QueuePosition, Work
 
 FAILED = "The computation failed on the server; please try again."
 
@@ -99,7 +99,7 @@ async def _unwatched(engine: Engine, steps: Work, request: gr.Request, kind: str
         raise gr.Error(str(full), print_exception=False) from full
     try:
         while (shown := await next_frame(job, client)) is not None:
-            if not isinstance(shown, Place):
+            if not isinstance(shown, QueuePosition):
                 yield shown
     except Unheard as error:
         raise gr.Error(UNHEARD, print_exception=False) from error
@@ -116,7 +116,7 @@ class Unheard(Exception):
 async def next_frame(job: Job, client: Client) -> Any | None:
     """The next frame of ``job``, or None after the last. Raises Unheard once ``client`` is gone, RuntimeError if the job failed."""
     while not job.unread:
-        await job.gather(LISTEN, 1)
+        await job.wait_for_frames(LISTEN, 1)
         if client.is_gone():
             raise Unheard
     return await job.next()
@@ -160,13 +160,13 @@ async def stream(
         return
     try:
         lines = [start(number)] if start else []
-        await job.gather(PACE, 1)
+        await job.wait_for_frames(PACE, 1)
         while ended is None:
             try:
                 while ended is None and (not lines or job.unread and len(lines) <= MOST_UNREAD):
                     if (shown := await next_frame(job, client)) is None:
                         ended = end(number)
-                    elif isinstance(shown, Place):
+                    elif isinstance(shown, QueuePosition):
                         lines.append(waiting(shown, number))
                     else:
                         begun = True
@@ -180,7 +180,7 @@ async def stream(
             due = time.monotonic() + max(PACE, engine.active() / MESSAGES, len(lines) / SHOWN)
             yield "\n".join([*lines, ended] if ended else lines)
             if begun:
-                await job.gather(due - time.monotonic())
+                await job.wait_for_frames(due - time.monotonic())
             if not await client.keeps_up():
                 return
             lines = []

@@ -48,7 +48,7 @@ class Full(RuntimeError):
     """There are too many jobs to take another; the message is one sentence for whoever has asked."""
 
 
-class Place(NamedTuple):
+class QueuePosition(NamedTuple):
     """What a waiting job gives instead of a frame: its place in the queue, from 1, and about how long it has to wait.
 
     ``seconds`` is None until a job has ended from which it can be told.
@@ -73,7 +73,7 @@ of inference mode that others may share: it is not to be changed. After what is 
 comes depends on what was yielded is more than a type says."""
 
 
-class Question:
+class PendingForward:
     """What a job has asked, and what is there of the answer: batches take its rows in turn and bring theirs back."""
 
     def __init__(self, forward: Forward):
@@ -113,7 +113,7 @@ class Job:
     def __init__(self, work: Work, owner: str | None, address: str, kind: str, wake: Callable[[], None]):
         self.work, self.owner, self.stopped = work, owner, threading.Event()
         self.address, self.kind = address, kind
-        self.asked: Question | None = None
+        self.asked: PendingForward | None = None
         self.begun: float | None = None
         self.place: int | None = None
         self.served = 0
@@ -137,7 +137,7 @@ class Job:
             raise RuntimeError("The computation of this run failed.") from frame
         return frame
 
-    async def gather(self, seconds: float, count: int = ENOUGH) -> None:
+    async def wait_for_frames(self, seconds: float, count: int = ENOUGH) -> None:
         """Lets frames gather for so long, or until ``count`` of them or the last are there."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._until(count), seconds)
@@ -184,31 +184,35 @@ class Job:
         return not (self.asked and self.asked.missing) and len(self._frames) < MOST_UNREAD
 
 
-class Part(NamedTuple):
+class BatchSlice(NamedTuple):
     """The rows of one job in a batch; the job may have ended when they come back."""
 
     job: Job
-    question: Question
+    question: PendingForward
     rows: slice
 
 
 class Engine:
     """One job an owner: a new one replaces the old.
 
-    ``batch`` is the most rows of a forward pass, ``most`` of jobs, ``lanes`` of forward passes at the same time: one is
+    ``batch`` is the most rows of a forward pass, ``most`` of jobs, ``parallel_batches`` of forward passes at the same time: one is
     carried out in the engine's own thread, more in a thread each, which suits networks that only wait for an answer.
     ``most_of_kind`` says of which kinds even fewer jobs are under way at once.
     """
 
     def __init__(
-        self, batch: int = 16, most: int = MOST_JOBS, lanes: int = 1, most_of_kind: Mapping[str, int] | None = None
+        self,
+        batch: int = 16,
+        most: int = MOST_JOBS,
+        parallel_batches: int = 1,
+        most_of_kind: Mapping[str, int] | None = None,
     ):
-        self._batch, self._most, self._lanes = batch, most, lanes
+        self._batch, self._most, self._parallel_batches = batch, most, parallel_batches
         self._most_of_kind = dict(most_of_kind or {})
         self._spent: dict[str, float] = {}
         """Seconds of the machine that each address has had, of those with jobs."""
-        self._executor = ThreadPoolExecutor(lanes, "lane") if lanes > 1 else _Inline()
-        self._flying: dict[Future[tuple[tuple[Tensor, ...], float]], list[Part]] = {}
+        self._executor = ThreadPoolExecutor(parallel_batches, "lane") if parallel_batches > 1 else _Inline()
+        self._flying: dict[Future[tuple[tuple[Tensor, ...], float]], list[BatchSlice]] = {}
         self._jobs: list[Job] = []
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._durations: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=20))
@@ -339,11 +343,11 @@ class Engine:
                 durations = self._durations[job.kind]
                 at_once = self._most_of_kind.get(job.kind, self._most)
                 pace = sum(durations) / len(durations) / at_once if durations else None
-                job.put(Place(job.place, pace and pace * job.place))
+                job.put(QueuePosition(job.place, pace and pace * job.place))
 
     def _launch(self, jobs: list[Job]) -> None:
         """Sends off batches while a lane is free and rows wait, which it divides evenly among the free lanes."""
-        while free := self._lanes - len(self._flying):
+        while free := self._parallel_batches - len(self._flying):
             asking = [(job, job.asked) for job in jobs if job.asked and job.asked.left]
             rows = sum(question.left for _, question in asking)
             if not rows:
@@ -414,26 +418,26 @@ def _advance(job: Job) -> bool:
         job.put(error)
         return False
     if isinstance(said, Forward):
-        job.asked = Question(said)
+        job.asked = PendingForward(said)
     elif said is not None:
         job.put(said)
     return True
 
 
-def _batch(asking: list[tuple[Job, Question]], most: int) -> list[Part]:
+def _batch(asking: list[tuple[Job, PendingForward]], most: int) -> list[BatchSlice]:
     """At most ``most`` rows for one network, that of the first, in the order of ``asking``."""
     network, parts = asking[0][1].forward.network, []
     for job, question in asking:
         if question.forward.network is network and most:
             count = min(question.left, most)
-            parts.append(Part(job, question, question.take(count)))
+            parts.append(BatchSlice(job, question, question.take(count)))
             job.served += count
             most -= count
     return parts
 
 
 @torch.inference_mode()
-def _forward(parts: list[Part]) -> tuple[tuple[Tensor, ...], float]:
+def _forward(parts: list[BatchSlice]) -> tuple[tuple[Tensor, ...], float]:
     """The answers to ``parts``, by one forward pass, and the seconds that it took."""
     begun = time.monotonic()
     network, asked = parts[0].question.forward.network, [part.question.arguments(part.rows) for part in parts]

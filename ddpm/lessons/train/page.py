@@ -20,7 +20,7 @@ from ddpm.lessons.points import DRAWN, MOST_POINTS
 from ddpm.lessons.train.program import program
 from ddpm.lessons.train.run import TRAINING, Frame, Training, look, opened, shown_batches, untrained
 from ddpm.lessons.train.screen import COOKIE, Told, file, pack, player
-from ddpm.lessons.train.sessions import BUDGET, SHARED_BUDGET, Budget, NoRoom, Visit, Visits
+from ddpm.lessons.train.sessions import BUDGET, SHARED_BUDGET, Budget, NoRoom, VisitorSession, VisitorSessions
 from ddpm.lessons.trained import Trained, from_file, to_file
 from ddpm.page.api import run_only, run_summary
 from ddpm.page.builder import House, Lesson, Page, read_text
@@ -75,7 +75,7 @@ def visitor(request: gr.Request) -> str:
     return name if re.fullmatch("[0-9a-f]{32}", name) else str(request.session_hash)
 
 
-def mine(visits: Visits) -> Callable[[gr.Request], Trained | None]:
+def mine(visits: VisitorSessions) -> Callable[[gr.Request], Trained | None]:
     """The function request -> the network that the visitor has trained or loaded, None if there is none."""
 
     def of(request: gr.Request) -> Trained | None:
@@ -85,7 +85,7 @@ def mine(visits: Visits) -> Callable[[gr.Request], Trained | None]:
     return of
 
 
-def _visit(house: House, request: gr.Request) -> Visit:
+def _visit(house: House, request: gr.Request) -> VisitorSession:
     """The visit of the visitor. Raises gr.Error if there is no room for a new one."""
     try:
         return house.visits.of(visitor(request), client_of(request).address)
@@ -93,12 +93,12 @@ def _visit(house: House, request: gr.Request) -> Visit:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def _spent(visit: Visit) -> str:
+def _spent(visit: VisitorSession) -> str:
     """Says whose computation is used up."""
     return _SPENT if not visit.budget.left else _SPENT_TOGETHER
 
 
-def _owner(visit: Visit) -> str:
+def _owner(visit: VisitorSession) -> str:
     """The engine's name for the visitor's training: not the secret one, which would stand in the log."""
     return f"training {id(visit)}"
 
@@ -117,7 +117,7 @@ def train(house: House, training: Training, notes: list[str], request: gr.Reques
     return _learning(_visit(house, request), training, notes)
 
 
-def _learning(visit: Visit, training: Training, notes: list[str], goes_on: bool = False) -> list[Answer]:
+def _learning(visit: VisitorSession, training: Training, notes: list[str], goes_on: bool = False) -> list[Answer]:
     """A training, or what is left of it; nothing if there is no computation left."""
     if visit.spent:
         gr.Warning(_spent(visit))
@@ -144,7 +144,7 @@ def _go_on(house: House, training: Training, notes: list[str], request: gr.Reque
     return []
 
 
-def _network(visit: Visit, mine: Trained, notes: list[str]) -> Answer:
+def _network(visit: VisitorSession, mine: Trained, notes: list[str]) -> Answer:
     """The network ``mine`` that the visitor has."""
     shown = Training(mine.plane.data, mine.plane.points, mine.network.config.prediction)
     told = Told(shown, notes, 1, loaded=mine.batches)

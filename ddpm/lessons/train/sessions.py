@@ -42,13 +42,13 @@ class Budget:
             yield step
 
 
-class Visit:
+class VisitorSession:
     """What one visitor has: a budget, perhaps a training, perhaps a network of their own.
 
     What they compute counts against ``shared``, too, which is the budget of all visitors of their ``address``.
     """
 
-    def __init__(self, address: str, seconds: float, shared: Budget, keep: Callable[[Visit], None]):
+    def __init__(self, address: str, seconds: float, shared: Budget, keep: Callable[[VisitorSession], None]):
         self.address, self.budget, self.shared, self._keep = address, Budget(seconds), shared, keep
         self.apprentice: Apprentice | None = None
         self.mine: Trained | None = None
@@ -83,7 +83,7 @@ class NoRoom(ValueError):
     """There is no room for another visitor's network; the message is one sentence for the visitor."""
 
 
-class Visits:
+class VisitorSessions:
     """The visits by the visitors' secret names, each for ``lifetime`` seconds after its last use.
 
     A visit is kept once it has a network, and no newcomer displaces it: of one address at most ``most_of_address`` are
@@ -101,14 +101,14 @@ class Visits:
     ):
         self.most, self.most_of_address, self.lifetime = most, most_of_address, lifetime
         self.budget, self.shared, self.clock = budget, shared, clock
-        self._kept: dict[str, tuple[Visit, float]] = {}
-        self._new: WeakValueDictionary[str, Visit] = WeakValueDictionary()
+        self._kept: dict[str, tuple[VisitorSession, float]] = {}
+        self._new: WeakValueDictionary[str, VisitorSession] = WeakValueDictionary()
         """Those without a network, for as long as somebody works with them."""
         self._budgets: dict[str, tuple[Budget, float]] = {}
         """Of the addresses, and when each began: after a lifetime it is renewed."""
         self._lock = threading.RLock()
 
-    def find(self, visitor: str) -> Visit | None:
+    def find(self, visitor: str) -> VisitorSession | None:
         """The visit of ``visitor``, if there is one; this is a use of it."""
         with self._lock:
             now = self.clock()
@@ -119,7 +119,7 @@ class Visits:
             self._kept[visitor] = visit, now
             return visit
 
-    def of(self, visitor: str, address: str = "") -> Visit:
+    def of(self, visitor: str, address: str = "") -> VisitorSession:
         """The visit of ``visitor``, a new one of ``address`` if there is none. Raises NoRoom if that cannot be kept."""
         with self._lock:
             if visit := self.find(visitor):
@@ -129,10 +129,10 @@ class Visits:
                 whose = "your address" if of_address >= self.most_of_address else "all visitors"
                 raise NoRoom(f"The networks of {whose} fill the room there is; please try again within an hour.")
             keep = lambda visit: self._keep(visitor, visit)
-            visit = self._new[visitor] = Visit(address, self.budget, self._shared_budget(address), keep)
+            visit = self._new[visitor] = VisitorSession(address, self.budget, self._shared_budget(address), keep)
             return visit
 
-    def _keep(self, visitor: str, visit: Visit) -> None:
+    def _keep(self, visitor: str, visit: VisitorSession) -> None:
         with self._lock:
             self._new.pop(visitor, None)
             self._kept[visitor] = visit, self.clock()

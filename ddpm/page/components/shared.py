@@ -18,7 +18,7 @@ import gradio as gr
 
 from ddpm.page.movie import MOST_BYTES
 from ddpm.page.still import PLOTLY, address
-from ddpm.serving.engine import Place
+from ddpm.serving.engine import QueuePosition
 
 _HERE = Path(__file__).parent
 
@@ -72,7 +72,7 @@ def end(job: int, problem: str = "") -> str:
     return message(kind="end", job=job, problem=problem)
 
 
-def waiting(place: Place, job: int) -> str:
+def waiting(place: QueuePosition, job: int) -> str:
     """Tells a visitor whose run waits for others' its place in the queue and about how long that takes."""
     about = f" That takes about {math.ceil(place.seconds)} s." if place.seconds else ""
     return message(
