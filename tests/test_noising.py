@@ -35,10 +35,11 @@ from ddpm.lessons.noising.run import (
     noised,
     strip,
 )
-from ddpm.lessons.noising.screen import pack, start
+from ddpm.lessons.noising.screen import errors, pack, start
 from ddpm.lessons.shown import strip_steps
 from ddpm.picture import DRAWING, UPLOAD, encode
 from ddpm.process import seeded
+from ddpm.schedule import grid
 from ddpm.serving.engine import Forward
 from ddpm.settings import SCHEDULE
 
@@ -520,3 +521,32 @@ def test_two_visitors_see_their_own_uploads(page, context, server, tmp_path):
         slider.press("ArrowRight")
         wait(one, "d.t === '13'")
         assert (red(one, "x0") == value).all()
+
+
+@pytest.mark.parametrize("way", ["mix", "mix-uniform"])
+def test_a_mix_is_asked_about_at_the_variance_that_the_network_knows(way):
+    """The root mean square error of x̂₀ half-way is that of a jump to the same ratio of signal to noise, give or take."""
+    network = load_network(CHECKPOINTS / "mnist.safetensors").network
+
+    def error(noising):
+        work = moment(noising, network)
+        asked = next(work)
+        assert asked.x.square().mean() == pytest.approx(1, abs=0.35)
+        with torch.inference_mode():
+            found = work.send(asked.network(asked.x, asked.log_snr.float(), asked.label))
+        return found.log_snr, errors(found)["x0"]
+
+    log_snr, of_mix = error(Noising(way=way, t=500))
+    steps = torch.arange(1, 1001)
+    nearest = int(steps[(grid(Noising().curve, 1000)[:-1].flip(0) - log_snr).abs().argmin()])
+    _, of_jump = error(Noising(t=nearest))
+    assert of_mix < 1.5 * of_jump + 0.02
+
+
+def test_where_all_is_noise_no_error_of_it_is_told():
+    network = load_network(CHECKPOINTS / "mnist.safetensors").network
+    work = moment(Noising(way="mix", t=1000), network)
+    asked = next(work)
+    with torch.inference_mode():
+        found = work.send(asked.network(asked.x, asked.log_snr.float(), asked.label))
+    assert errors(found)["noise"] is None and errors(found)["x0"] > 0.3

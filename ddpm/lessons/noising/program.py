@@ -48,7 +48,8 @@ strip = sorted({math.ceil(T * k / 8) for k in range(1, 9)})  # t of the eight pi
 x = states[t]
 {factors}
 log_snr = 2 * (signal / std).log()  # of x = signal * x0 + std * noise
-predicted_x0 = unlabelled(network)(x[None], log_snr)[0]  # which picture is hidden in x?
+known = x / (signal**2 + std**2).sqrt()  # at the variance that the network was trained on
+predicted_x0 = unlabelled(network)(known.float()[None], log_snr)[0]  # which picture is hidden in x?
 noise, predicted_noise = ((x - signal * clean) / std for clean in (x0, predicted_x0))
 histogram = x.histc(BINS, -EDGE, EDGE) / x.numel() / (2 * EDGE / BINS)
 pictures = [*(states[k] for k in strip), x0, noise / 3, x, predicted_noise / 3, predicted_x0]

@@ -247,8 +247,9 @@ def moment(noising: Noising, network: Network) -> Work:
     x = noised(noising, (t,))
     log_snr = 2 * torch.tensor(signal / std, dtype=torch.float64).log()
     guided = Guided(network.config, torch.tensor([network.config.num_classes]))
-    output = yield Forward(network, *guided.rows(x, log_snr))
-    predicted = guided.x0(x, log_snr, output)
+    known = x / math.hypot(signal, std)  # at the variance that the network was trained on; mixing has less
+    output = yield Forward(network, *guided.rows(known, log_snr))
+    predicted = guided.x0(known, log_snr, output)
     noise, predicted_noise = ((x - signal * clean) / std for clean in (x0, predicted))
     yield Moment(
         t,

@@ -38,7 +38,7 @@ function showMoment(header, bytes) {
   $(".share .signal").style.width = `${100 * alphaBar}%`;
   $(".share").setAttribute("aria-label", `${percent(alphaBar)} signal, the rest noise`);
   $(".noise-kind").textContent = uniform ? "uniform, not Gaussian" : "";
-  $(".noise-error").textContent = `RMS error ${header.errors.noise.toFixed(2)}`;
+  $(".noise-error").textContent = header.errors.noise === null ? "all is noise: nothing to predict" : `RMS error ${header.errors.noise.toFixed(2)}`;
   $(".x0-error").textContent = `RMS error ${header.errors.x0.toFixed(2)}`;
   $(".of-histogram").textContent = `Mean ${signed(header.mean)}, variance ${header.variance.toFixed(2)}.`;
   player.dataset.t = t;

@@ -42,10 +42,10 @@ def row(moment: Moment) -> np.ndarray:
     return _drawn(np.stack([moment.x0, noises[0], moment.x, noises[1], moment.predicted_x0]))
 
 
-def errors(moment: Moment) -> dict[str, float]:
-    """The root mean square of the errors of both predictions."""
+def errors(moment: Moment) -> dict[str, float | None]:
+    """The root mean square of the errors of both predictions; of the noise none where there is nothing else to predict."""
     return {
-        "noise": _distance(moment.noise, moment.predicted_noise),
+        "noise": _distance(moment.noise, moment.predicted_noise) if math.isfinite(moment.log_snr) else None,
         "x0": _distance(moment.x0, moment.predicted_x0),
     }
 
