@@ -9,6 +9,7 @@ from pages import query, wait
 from torch.testing import assert_close
 
 from ddpm.exact import gaussian_mixture, gaussian_mixture_log_density, log_mass_between
+from ddpm.lessons.likelihood import run as likelihood
 from ddpm.lessons.likelihood.run import (
     Likelihood,
     Population,
@@ -273,3 +274,16 @@ def test_a_phone_shows_it_without_scrolling_sideways(page, server, theme):
     page.set_viewport_size({"width": 390, "height": 844})
     open_lesson(page, f"{server}{LINK}&__theme={theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("name", ["mixture1d", "checkerboard"])
+def test_the_entropy_that_is_known_is_what_many_points_have_in_the_mean(name):
+    toy = TOYS[name]
+    surprise = -toy.log_density(toy(200_000, seeded(3)))
+    error = float(surprise.std()) / math.sqrt(len(surprise))
+    assert abs(float(surprise.mean()) - likelihood.entropy(name)) < 4 * error + 1e-6
+    assert likelihood.of_toy("moons", 0).entropy is None
+
+
+def test_the_entropy_of_the_line_is_that_of_the_exercise():
+    assert likelihood.entropy("mixture1d") / math.log(2) == pytest.approx(2.9653, abs=1e-4)

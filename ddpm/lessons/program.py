@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from ddpm.settings import Settings
 
@@ -34,10 +35,15 @@ def assembled(about: str, *parts: str) -> str:
                 names.setdefault(module, set()).update(imported.split(", "))
             else:
                 plain.add(line)
-    ours = [f"from {module} import {', '.join(sorted(of, key=_kind))}" for module, of in sorted(names.items())]
+    ours = [_import(module, sorted(of, key=_kind)) for module, of in sorted(names.items())]
     groups = [line for line in STANDARD if line in plain], sorted(plain - {*STANDARD}), ours
     imports = "\n\n".join("\n".join(group) for group in groups if group)
     return f'"""{about}"""\n\n{imports}\n\n' + "\n\n".join(body).rstrip("\n") + "\n"
+
+
+def _import(module: str, names: Sequence[str]) -> str:
+    line = f"from {module} import {', '.join(names)}"
+    return line if len(line) <= WIDTH else f"from {module} import (\n    {', '.join(names)},\n)"
 
 
 def _kind(name: str) -> tuple[bool, bool, str]:

@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -137,7 +138,8 @@ def discretised_reconstruction(x0: Tensor, predicted: Tensor, log_snr: Tensor) -
 class Population(NamedTuple):
     """What is averaged over: ``draw`` gives x0 (B, *D), L_T and the exact −log p are averaged over ``reference`` (N, *D).
 
-    If it is ``finite``, the reference is all of it. ``decoder`` is L_0, ``surprise`` −log p_data in nats, if known.
+    If it is ``finite``, the reference is all of it. ``decoder`` is L_0, ``surprise`` −log p_data in nats, if known, and
+    ``entropy`` its mean, if that is known without drawing points.
     """
 
     draw: Callable[[int, torch.Generator], Tensor]
@@ -145,6 +147,7 @@ class Population(NamedTuple):
     finite: bool
     decoder: Callable[[Tensor, Tensor, Tensor], Tensor]
     surprise: Callable[[Tensor], Tensor] | None = None
+    entropy: float | None = None
 
 
 def of_images(images: Tensor) -> Population:
@@ -160,7 +163,20 @@ def of_images(images: Tensor) -> Population:
 def of_toy(name: str, seed: int) -> Population:
     """A toy distribution: fresh points at every draw."""
     toy = TOYS[name]
-    return Population(toy, toy(REFERENCE, seeded(seed, 0, 1)), False, reconstruction, lambda x0: -toy.log_density(x0))
+    points = toy(REFERENCE, seeded(seed, 0, 1))
+    return Population(toy, points, False, reconstruction, lambda x0: -toy.log_density(x0), entropy(name))
+
+
+@cache
+def entropy(name: str) -> float | None:
+    """The mean of −log p over the toy ``name`` in nats: integrated on the line, known of squares of equal density."""
+    if name == "checkerboard":
+        return math.log(8 * 0.5**2)
+    if name != "mixture1d":
+        return None
+    x = torch.linspace(-20, 20, 40_001, dtype=torch.float64)[:, None]
+    log_density = TOYS[name].log_density(x)
+    return float(torch.trapezoid(-log_density.exp() * log_density, x[:, 0]))
 
 
 def population(asked: Likelihood) -> Population:
@@ -255,6 +271,7 @@ def bounds(
     units = 1 / (data.reference[0].numel() * math.log(2))
     prior = _mean(prior_matching(data.reference, levels[0]) * units, data.finite)
     known = _mean(data.surprise(data.reference) * units, False) if data.surprise else None
+    known = known if data.entropy is None else Mean(data.entropy * units, 0.0)
     found = torch.zeros(len(ranges), 0, dtype=torch.float64)
     for _ in range(rounds):
         x0 = data.draw(rows * len(ranges), generator)
