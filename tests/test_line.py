@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
@@ -12,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 import numpy as np
 import pytest
 import torch
-from pages import INK, TRACES, finish, open_page, query, script, scrub, state, wait
+from pages import INK, TRACES, finish, open_page, query, read_in, script, scrub, state, wait
 from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
@@ -274,9 +273,7 @@ def test_a_frame_decodes_to_curves_counts_and_paths(sent):
 
 
 def read_by_script(name):
-    read = set(re.findall(rf"(?<![\w.]){name}\.(\w+)", SCRIPT))
-    assert read, f"the script reads nothing of {name}"
-    return read
+    return read_in(SCRIPT, name)
 
 
 def test_the_headers_hold_all_that_the_script_reads(sent):

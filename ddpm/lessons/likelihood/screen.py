@@ -16,7 +16,7 @@ SHOWN = 20
 
 def screen() -> gr.HTML:
     """The component."""
-    return component(Path(__file__).parent, {"rounds": ROUNDS}, ("tiles.js",), clock=False)
+    return component(Path(__file__).parent, {"rounds": ROUNDS}, clock=False)
 
 
 def pack(shown: Opening | Estimate, job: int, asked: Likelihood, notes: Sequence[str]) -> str:
