@@ -17,7 +17,6 @@ function values(sign, words, texts, of) {
   return [label(sign, words, of), ...texts.map((text) => Object.assign(document.createElement("div"), { className: "value", textContent: text }))];
 }
 
-/** @param {Gradio} gradio */
 export function mount(gradio) {
   const { setup, $, player, listen, notify, colours, theme, plot, openPlots } = stage(gradio, { refresh: fill });
   const size = setup.shape[0] * setup.shape[1] * setup.shape[2];

@@ -10,7 +10,6 @@ function inWords([value, error]) {
   return `${text.replace("-", "−")}${error >= 0.0005 ? ` ± ${error.toFixed(3)}` : ""}`;
 }
 
-/** @param {Gradio} gradio */
 export function mount(gradio) {
   const { element, $, player, listen, notify, foretell, colours, plot, openPlots } = stage(gradio, { refresh: fill });
   let begun = null, newest = null, terms = null, refining = null, way = [];

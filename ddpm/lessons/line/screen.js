@@ -6,10 +6,9 @@ import { number, percent, rgb, signed } from "../../page/components/words.js";
 const NUMBERS = ["weight", "mean", "std"];
 const ink = (name, text) => `<i style="color:var(--${name})">${text}</i>`;
 
-/** @param {Gradio} gradio */
 export function mount(gradio) {
-  const clock = mountPlayer(gradio, { begin, decode, paint, rest, unrest, show, views, arrays });
-  const { setup, $, player, listen, colours, theme, plot, openPlots, layer, receive, refresh, clearTraces, clearSoon } = clock;
+  const clock = mountPlayer(gradio, { begin, decode, paint, rest, show, arrays, views: () => [["Histories", heat], ["Where the samples are", histogram], [CURVES[layer.curve.value].axis, curves]].filter(([, { div }]) => div.clientWidth) });
+  const { setup, $, player, listen, colours, theme, plot, openPlots, layer, receive } = clock;
   const cells = setup.axis.length, width = (2 * setup.edge) / setup.bins, VIEW = 8.5; // the axes show −VIEW … VIEW at first
 
   // What the curves can be, each derived from x̂₀, how its caption writes it, and how far its axis reaches at first.
@@ -19,7 +18,7 @@ export function mount(gradio) {
     score: { of: (x, x0, a, s) => -(x - a * x0) / s ** 2, formula: "∇ log p<sub>t</sub>(x) = −(x − √ᾱ x̂₀) / (1 − ᾱ)", axis: "score", reach: () => 4 / Math.min(clock.run.run.std, 1) },
   };
 
-  let heat = null, histogram = null, curves = null, resting = false;
+  let heat = null, histogram = null, curves = null;
   let densities = []; // p_t on the axis, a Float32Array a frame
   let fitted = null; // the steps and the peak that the axes were fitted to
 
@@ -102,7 +101,7 @@ export function mount(gradio) {
   function paintHeat(over, toX, toY) {
     const now = toX(clock.frames[clock.position].index);
     paintWay(over, [[now, toY(-setup.edge)], [now, toY(setup.edge)]], theme().ink, 1);
-    if (resting) return;
+    if (clock.resting) return;
     const colour = colours()("particles");
     over.globalAlpha = 0.6;
     for (let i = 0; i < followed(); i++) paintWay(over, wayOf(i).map(([t, x]) => [toX(t), toY(x)]), colour, 1.1);
@@ -132,7 +131,7 @@ export function mount(gradio) {
   }
 
   function paintHistogram(over, toX, toY) {
-    if (resting) return;
+    if (clock.resting) return;
     for (const { points, colour, width, opacity, closed, dash } of histogramLines()) {
       over.globalAlpha = opacity ?? 1;
       over.setLineDash(dash ? [5, 4] : []);
@@ -154,7 +153,7 @@ export function mount(gradio) {
   }
 
   function paintCurves(over, toX, toY) {
-    if (resting) return;
+    if (clock.resting) return;
     for (const { points, colour, width, opacity, closed } of curveLines()) {
       over.globalAlpha = opacity ?? 1;
       paintWay(over, points.map(([x, y]) => [toX(x), toY(y)]), colour, width, closed);
@@ -196,18 +195,9 @@ export function mount(gradio) {
   }
 
   function rest() {
-    if (!curves || !clock.frames.length) return;
-    clearTraces();
-    resting = true;
     Plotly.addTraces(heat.div, pathTraces(colours()("particles")));
     Plotly.addTraces(histogram.div, histogramLines().map(trace));
     Plotly.addTraces(curves.div, curveLines().map(trace));
-    refresh();
-  }
-
-  function unrest() {
-    resting = false;
-    clearSoon();
   }
 
   function pathTraces(colour) {
@@ -224,10 +214,6 @@ export function mount(gradio) {
     return { x: points.map(([x]) => x), y: points.map(([, y]) => y), mode: "lines", name, fill: closed ? "toself" : "none", fillcolor: paint,
       line: { color: paint, width: closed ? 0 : width, dash: dash ? "5px,4px" : "solid" }, hoverinfo: closed ? "skip" : undefined,
       hovertemplate: closed ? undefined : `${name}<br>x = %{x:.2f}: %{y:.3f}<extra></extra>` };
-  }
-
-  function views() {
-    return [["Histories", heat], ["Where the samples are", histogram], [CURVES[layer.curve.value].axis, curves]].filter(([, { div }]) => div.clientWidth);
   }
 
   function arrays() {
@@ -265,15 +251,13 @@ export function mount(gradio) {
 
   // --- controls ----------------------------------------------------------------------------------------------------
 
-  // After a layer has changed: the same step, drawn anew.
   function show() {
     player.dataset.figure = layer.figure.value;
-    if (resting) rest(); else refresh();
   }
 
   layer.curve.addEventListener("change", () => { if (clock.run && curves) fitCurves(); });
   $(".rate").value = "30";
-  player.dataset.figure = layer.figure.value;
+  show();
 
   openPlots(async () => {
     const margin = { l: 52, r: 10, t: 10, b: 50 }, x = { title: { text: "x", standoff: 6 }, range: [-VIEW, VIEW], zeroline: false };

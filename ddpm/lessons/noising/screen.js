@@ -1,6 +1,6 @@
 // The noising lesson's screen. There is no run in time: every change of a setting is answered by a message of pictures.
 import { writeAddress } from "../../page/components/address.js";
-import { parse, stage } from "../../page/components/shared.js";
+import { paintLines, parse, stage } from "../../page/components/shared.js";
 import { paintPicture, pictures } from "../../page/components/tiles.js";
 import { percent, signed } from "../../page/components/words.js";
 
@@ -19,10 +19,8 @@ function tableRow(cells, below) {
   return row;
 }
 
-/** @param {Gradio} gradio */
 export function mount(gradio) {
   const { setup, $, player, listen, notify, colours, theme, redraw, plot, openPlots } = stage(gradio, { holds: () => moment !== null, refresh: () => { fillPlots(); redraw(); } });
-  const { trigger } = gradio;
   let begun = null, moment = null, measured = null; // headers: of the newest message, of what is shown
   let looked = -1, agreement = null, power = null, bars = [], writing = 0;
 
@@ -88,7 +86,7 @@ export function mount(gradio) {
   function level() {
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.append(document.createElement("canvas"), ...["at", "left"].map((name) => Object.assign(document.createElement("span"), { className: name })));
-    button.addEventListener("click", () => trigger("select", { t: Number(button.dataset.t) }));
+    button.addEventListener("click", () => gradio.trigger("select", { t: Number(button.dataset.t) }));
     return button;
   }
 
@@ -155,12 +153,7 @@ export function mount(gradio) {
   }
 
   function paintNow(over, toX, toY) {
-    over.strokeStyle = theme().ink;
-    over.lineWidth = 1;
-    over.beginPath();
-    over.moveTo(toX(moment.t), toY(-1));
-    over.lineTo(toX(moment.t), toY(2));
-    over.stroke();
+    paintLines(over, toX, toY, [[moment.t, -1, moment.t, 2]], theme().ink, 1);
   }
 
   function fillPlots() {

@@ -1,15 +1,15 @@
 // The Digits lesson's player: pictures, and their paths.
 import { mountPlayer } from "../../page/components/clock.js";
 import { stacked } from "../../page/components/files.js";
+import { paintLines } from "../../page/components/shared.js";
 import { mountAlgorithm } from "./algorithm.js";
 import { paintPictures } from "./grid.js";
 
 const MARKS = ["#3B8BEB", "#E69F00", "#CC79A7"];
 
-/** @param {Gradio} gradio */
 export function mount(gradio) {
-  const clock = mountPlayer(gradio, { begin, decode, paint, rest, unrest: () => clock.clearSoon(), views, arrays });
-  const { setup, $, listen, theme, plot, openPlots, receive, clearTraces } = clock;
+  const clock = mountPlayer(gradio, { begin, decode, paint, rest, arrays, views: () => [["xₜ: the noisy pictures", $("canvas.x")], ["x̂₀: the clean pictures predicted from them", $("canvas.x0")]] });
+  const { setup, $, listen, theme, plot, openPlots, receive } = clock;
   const { shape } = setup, [channels, height, width] = shape, size = channels * height * width;
   const algorithm = mountAlgorithm(clock);
 
@@ -53,10 +53,6 @@ export function mount(gradio) {
     if ($(".algorithm").open) algorithm.paint(frame);
   }
 
-  function views() {
-    return [["xₜ: the noisy pictures", $("canvas.x")], ["x̂₀: the clean pictures predicted from them", $("canvas.x0")]];
-  }
-
   function arrays() {
     const count = clock.run.labels.length, shape = [count, channels, height, width];
     const all = (name) => stacked(clock.frames, (frame) => Float32Array.from({ length: count * size }, (_, i) => frame[name](i)), ...shape);
@@ -76,7 +72,7 @@ export function mount(gradio) {
     chosen = [...chosen.slice(1), { ...pixel, mark: chosen[0].mark }];
     algorithm.follow(pixel);
     placeRings();
-    if (clock.playing) pixelPlot?.draw(); else rest();
+    if (clock.playing) pixelPlot?.draw(); else clock.rest();
   }
 
   function placeRings() {
@@ -137,18 +133,12 @@ export function mount(gradio) {
       }
     });
     over.setLineDash([]);
-    over.strokeStyle = theme().ink;
-    over.lineWidth = 1;
-    over.beginPath();
-    over.moveTo(toX(clock.frames[clock.position].index), 0);
-    over.lineTo(toX(clock.frames[clock.position].index), 2000);
-    over.stroke();
+    const { index } = clock.frames[clock.position];
+    paintLines(over, toX, toY, [[index, -100, index, 100]], theme().ink, 1);
   }
 
   // At rest the run stands in the plots as Plotly traces too: values on hover, zoom, save as PNG.
   function rest() {
-    if (!pixelPlot || !clock.frames.length) return;
-    clearTraces();
     const key = way(), steps = clock.frames.map((frame) => frame.index);
     Plotly.addTraces(planePlot.div, clock.run.labels.map((label, i) => ({
       x: clock.frames.map((frame) => frame[key][2 * i]), y: clock.frames.map((frame) => frame[key][2 * i + 1]), text: steps.map(String),
@@ -175,7 +165,7 @@ export function mount(gradio) {
 
   // --- controls ----------------------------------------------------------------------------------------------------
 
-  $(".predicted").addEventListener("change", () => { if (clock.playing) planePlot?.draw(); else rest(); });
+  $(".predicted").addEventListener("change", () => { if (clock.playing) planePlot?.draw(); else clock.rest(); });
   $("canvas.x").addEventListener("click", choosePixel);
   $("canvas.x0").addEventListener("click", choosePixel);
 

@@ -18,14 +18,13 @@ function coefficients(frame) {
   return [Math.sqrt(frame.alphaBar), 1 / Math.sqrt(1 + Math.exp(frame.logSnr))];
 }
 
-/** @param {Gradio} gradio */
 export function mount(gradio) {
-  const clock = mountPlayer(gradio, { begin, decode, paint, rest, unrest, show, views, arrays });
-  const { setup, $, player, listen, colours, theme, plot, openPlots, layer, receive, refresh, clearTraces, clearSoon } = clock;
+  const clock = mountPlayer(gradio, { begin, decode, paint, rest, arrays, views: () => [["Particles, data and arrows", world]] });
+  const { setup, $, player, listen, colours, theme, plot, openPlots, layer, receive } = clock;
   const { rows, arrows, spacing, at, lengths, segments, paintPoints, points } = drawing(setup);
   const cells = setup.axis.length, cell = setup.axis[1] - setup.axis[0], edge = setup.axis[cells - 1] + cell / 2;
 
-  let world = null, quality = null, resting = false;
+  let world = null, quality = null;
   let space = null; // the Plotly that draws in space, a bundle of its own, once it is asked for
   let data = new Int16Array(0), followed = new Set();
   let wantedOf = null; // what the arrows were asked to be of, while there is no network to take them from
@@ -121,7 +120,7 @@ export function mount(gradio) {
   function paintWorld(over, toX, toY) {
     const frame = clock.frames[clock.position], colour = colours();
     if (layer.trails.value === "all" && clock.run.particles) paintTrails(over, toX, toY, colour("particles"));
-    if (resting) return;
+    if (clock.resting) return;
     const shown = fieldsOf(frame);
     if (layer.density.checked) paintCells(over, toX, toY, colour("density"), frame.density, 255, cells, edge);
     if (shown?.difference && layer.of.value === "difference") {
@@ -193,19 +192,10 @@ export function mount(gradio) {
   // --- the plots at rest: what the canvas showed, as Plotly traces ---------------------------------------------------
 
   function rest() {
-    if (!quality || !clock.frames.length) return;
-    clearTraces();
-    player.dataset.resting = resting = true;
     Plotly.addTraces(world.div, worldTraces(clock.frames[clock.position], colours()));
     Plotly.addTraces(quality.div, [{ ...distances(clock.frames.length), mode: "lines", line: { color: colours()("particles"), width: 2 },
       hovertemplate: "t = %{x}: %{y:.3f}<extra></extra>" }]);
     if (space) fillSpace();
-    refresh();
-  }
-
-  function unrest() {
-    player.dataset.resting = resting = false;
-    clearSoon();
   }
 
   function worldTraces(frame, colour) {
@@ -234,10 +224,6 @@ export function mount(gradio) {
     const [r, g, b] = rgb(colour);
     return { type: "heatmap", x: axis, y: axis, z, zsmooth: "best", name, showscale: false, hoverinfo: "skip",
       colorscale: [[0, `rgba(${r},${g},${b},0)`], [1, `rgba(${r},${g},${b},0.78)`]] };
-  }
-
-  function views() {
-    return [["Particles, data and arrows", world]];
   }
 
   function arrays() {
@@ -271,7 +257,7 @@ export function mount(gradio) {
   }
 
   function paintQuality(over, toX, toY) {
-    const [{ x, y }, colour, floor] = [distances(resting ? 0 : clock.position + 1), colours(), Math.log10(clock.frames[0].floor)];
+    const [{ x, y }, colour, floor] = [distances(clock.resting ? 0 : clock.position + 1), colours(), Math.log10(clock.frames[0].floor)];
     over.setLineDash([5, 4]);
     paintLines(over, toX, toY, [[0, floor, clock.run.run.steps, floor]], colour("data"), 1.5);
     over.setLineDash([]);
@@ -323,12 +309,7 @@ export function mount(gradio) {
     if (!followed.delete(nearest)) followed.add(nearest);
     if (layer.trails.value === "none") layer.trails.value = "clicked";
     player.dataset.followed = followed.size;
-    show();
-  }
-
-  // After a layer has changed: the same step, drawn anew.
-  function show() {
-    if (resting) rest(); else refresh();
+    clock.show();
   }
 
   function listenTo(div) {

@@ -15,10 +15,8 @@ const AXES = { // the lines' axes never move, but for T
 };
 const START = { alpha_bar: 1, one_minus_alpha_bar: 0, sqrt_alpha_bar: 1 }; // at t = 0; there λ is infinite, and β of step 0 is none
 
-/** @param {Gradio} gradio */
 export function mount(gradio) {
   const { setup, $, player, listen, notify, colours, redraw, plot, openPlots } = stage(gradio, { holds: () => compared !== null, refresh: () => { fillPlots(); redraw(); } });
-  const { trigger } = gradio;
   let begun = null, compared = null, quantityPlots = {};
   let handles = [], dragged = null, sent = false, changed = false, writing = 0;
 
@@ -68,7 +66,7 @@ export function mount(gradio) {
     line.append(Object.assign(document.createElement("div"), { className: "strip" }));
     line.style.setProperty("--own", `var(--${name})`);
     line.dataset.name = name;
-    button.addEventListener("click", () => trigger("select", { schedule: name }));
+    button.addEventListener("click", () => gradio.trigger("select", { schedule: name }));
     return line;
   }
 
@@ -161,7 +159,7 @@ export function mount(gradio) {
     changed = sent;
     if (sent) return;
     sent = true;
-    trigger("select", { handles });
+    gradio.trigger("select", { handles });
   }
 
   function paintHandles(_, toX, toY) {

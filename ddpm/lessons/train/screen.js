@@ -8,14 +8,13 @@ import { paintLines, parse } from "../../page/components/shared.js";
 /** @type {[string, (frame: any) => number, string][]} */
 const CURVES = [["particles", (frame) => frame.loss, "batches"], ["learned", (frame) => frame.heldOut, "held out"]];
 
-/** @param {Gradio} gradio */
 export function mount(gradio) {
-  const clock = mountPlayer(gradio, { begin, decode, describe, paint, rest, unrest, show, views, arrays });
-  const { setup, $, player, listen, notify, colours, plot, openPlots, layer, receive, goOn, refresh, clearTraces, clearSoon } = clock;
+  const clock = mountPlayer(gradio, { begin, decode, describe, paint, rest, arrays, views: () => [["Made by the network", world], ["Loss", loss]] });
+  const { setup, $, player, listen, notify, colours, plot, openPlots, layer, receive, goOn } = clock;
   const { rows, arrows, spacing, lengths, segments, paintPoints, points } = drawing(setup);
   const edge = setup.fieldAxis[rows - 1] + spacing / 2;
 
-  let world = null, loss = null, resting = false;
+  let world = null, loss = null;
   let data = new Int16Array(0), exact = null;
 
   // --- messages ----------------------------------------------------------------------------------------------------
@@ -23,7 +22,7 @@ export function mount(gradio) {
   function take(message) {
     const [header, bytes] = parse(message);
     if (header.kind === "file") save(header.name, bytes);
-    else if (header.kind === "start" && header.goesOn && sameRun(header)) goOn(header.job);
+    else if (header.kind === "start" && header.goesOn && sameRun(header)) goOn(header);
     else if (header.kind === "note" && header.job === clock.run?.job) notify([...clock.run.notes, header.note]);
     else receive(message);
   }
@@ -76,7 +75,7 @@ export function mount(gradio) {
   }
 
   function paintWorld(over, toX, toY) {
-    if (resting) return;
+    if (clock.resting) return;
     const frame = clock.frames[clock.position], colour = colours();
     if (layer.data.checked) paintPoints(over, toX, toY, data, 1.6, colour("data"), 0.45);
     for (const [name, lines, width] of arrowSets(frame)) paintArrows(over, toX, toY, lines, colour(name), width);
@@ -88,7 +87,7 @@ export function mount(gradio) {
     over.setLineDash([5, 4]);
     paintLines(over, toX, toY, [[0, clock.run.least, clock.run.run.steps, clock.run.least]], colour("data"), 1.5);
     over.setLineDash([]);
-    if (resting) return;
+    if (clock.resting) return;
     for (const [name, of] of CURVES) {
       const points = shown.filter((frame) => of(frame) !== null).map((frame) => [frame.index, of(frame)]);
       if (points.length === 1) paintPoints(over, toX, toY, points[0].map((value) => value * setup.scale), 4, colour(name), 1);
@@ -108,9 +107,6 @@ export function mount(gradio) {
   // --- the plots at rest: what the canvas showed, as Plotly traces ---------------------------------------------------
 
   function rest() {
-    if (!loss || !clock.frames.length) return;
-    clearTraces();
-    resting = true;
     const colour = colours(), frame = clock.frames[clock.position];
     const marks = (values, name, size, opacity) => ({ ...points(values), mode: "markers", name, marker: { color: colour(name), size, opacity }, hoverinfo: name === "data" ? "skip" : "x+y" });
     /** @type {object[]} */
@@ -120,16 +116,6 @@ export function mount(gradio) {
     Plotly.addTraces(world.div, traces);
     Plotly.addTraces(loss.div, CURVES.map(([name, of, label]) => ({ x: clock.frames.map(({ index }) => index), y: clock.frames.map(of),
       mode: clock.frames.length > 1 ? "lines" : "markers", name: label, marker: { color: colour(name), size: 8 }, line: { color: colour(name), width: 2 }, hovertemplate: `batch %{x}: %{y:.3f}<extra>${label}</extra>` })));
-    refresh();
-  }
-
-  function unrest() {
-    resting = false;
-    clearSoon();
-  }
-
-  function views() {
-    return [["Made by the network", world], ["Loss", loss]];
   }
 
   function arrays() {
@@ -139,11 +125,6 @@ export function mount(gradio) {
   }
 
   // --- controls ----------------------------------------------------------------------------------------------------
-
-  // After a layer has changed: the same picture, drawn anew.
-  function show() {
-    if (resting) rest(); else refresh();
-  }
 
   $(".rate").value = "10";
 

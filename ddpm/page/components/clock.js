@@ -16,33 +16,29 @@ function wordsOfLevel(frame, steps) {
  * @property {(header: any, bytes: Uint8Array) => any} decode Gives the frame.
  * @property {(frame: any) => string[]} [describe] The step and its level in words.
  * @property {(frame: any) => void} paint
- * @property {() => void} rest Puts the run into the plots once it stands still,
- * @property {() => void} unrest and takes it out.
- * @property {() => void} [show] Draws anew after a change of a layer.
+ * @property {() => void} rest Adds to the plots what stands still.
+ * @property {() => void} [show] Follows a change of a layer.
  * @property {() => any[][]} views What a picture of the run shows: a title, and a canvas or a plot.
  * @property {() => Record<string, any[]>} arrays The run's numbers and their shape, by name.
  */
 /** @typedef {ReturnType<typeof stage> & Record<string, any>} Clock */
 
-/**
- * @param {Gradio} gradio
- * @param {LessonScreen} screen
- */
+/** @type {(gradio: Gradio, screen: LessonScreen) => Clock} */
 export function mountPlayer(gradio, screen) {
-  const base = stage(gradio, { refresh, holds: () => clock.frames.length > 0, opened: () => { if (clock.run && !clock.playing) screen.rest(); } });
+  const base = stage(gradio, { refresh, holds: () => clock.frames.length > 0, opened });
   const { element, $, player, plots, notify, foretell, redraw } = base;
   const slider = $(".position"), playButton = $(".play");
   const layers = [...element.querySelectorAll(".layers [name]")];
   const layer = Object.fromEntries(layers.map((control) => [control.name, control]));
 
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
-  let lastTick = 0, ticking = false, stale = false, clearing = 0;
+  let lastTick = 0, ticking = false, stale = false, clearing = 0, built = false;
   /** @type {Clock} */
   const clock = {
-    ...base, layer, receive, goOn, refresh, setPlaying, moveTo, draw, clearTraces, clearSoon,
+    ...base, layer, receive, goOn, refresh, rest, unrest, show, setPlaying, moveTo, draw, clearTraces,
     describe: screen.describe ?? ((frame) => wordsOfLevel(frame, clock.run.run.steps)),
     run: null, frames: [], ended: null, // the run's header, its frames, its end
-    position: 0, playing: false, settling: 0,
+    position: 0, playing: false, settling: 0, resting: false,
     hold: null, // the position at which a run is to stand still while its frames arrive
     patient: false, // whether it stands at its first frame until the last is there, for who wants no motion
   };
@@ -67,7 +63,7 @@ export function mountPlayer(gradio, screen) {
 
   function open(header, bytes) {
     const stood = clock.run ? (clock.hold ?? clock.position) / Math.max(clock.run.frames - 1, 1) : 0;
-    screen.unrest();
+    unrest();
     clearTimeout(clock.settling);
     clock.run = header;
     [clock.frames, clock.ended, clock.position, clock.playing, lastTick, clock.hold, clock.patient] = [[], null, 0, !calm.matches, 0, null, calm.matches];
@@ -81,10 +77,11 @@ export function mountPlayer(gradio, screen) {
   }
 
   // The same run again, under another number: what it has shown stays.
-  function goOn(job) {
-    screen.unrest();
+  function goOn(header) {
+    unrest();
     clearTimeout(clock.settling);
-    [clock.run.job, clock.ended, clock.hold, clock.playing, clock.patient, clock.position] = [job, null, null, !calm.matches, calm.matches, Math.max(clock.frames.length - 1, 0)];
+    [clock.run.job, clock.ended, clock.hold, clock.playing, clock.patient, clock.position] = [header.job, null, null, !calm.matches, calm.matches, Math.max(clock.frames.length - 1, 0)];
+    notify(header.notes);
     refresh();
   }
 
@@ -93,7 +90,7 @@ export function mountPlayer(gradio, screen) {
     if (header.problem) notify([...clock.run.notes, header.problem]);
     if (clock.patient && clock.hold === null) clock.position = Math.max(clock.frames.length - 1, 0);
     clock.patient = false;
-    if (!clock.playing) screen.rest();
+    if (!clock.playing) rest();
   }
 
   // Called when a control changes: the address follows at once, the run at the next Generate.
@@ -110,7 +107,7 @@ export function mountPlayer(gradio, screen) {
     else if (wanted !== null && [...control.options].some((option) => option.value === wanted)) control.value = wanted;
     control.addEventListener("change", () => {
       writeAddress({ [`show_${control.name}`]: control.type === "checkbox" ? Number(control.checked) : control.value });
-      screen.show();
+      show();
     });
   }
 
@@ -168,13 +165,13 @@ export function mountPlayer(gradio, screen) {
     [clock.hold, clock.patient] = [null, false];
     clock.playing = value;
     lastTick = performance.now();
-    if (!clock.playing) screen.rest(); else screen.unrest();
+    if (!clock.playing) rest(); else unrest();
     refresh();
   }
 
   function moveTo(target) {
     if (!clock.frames.length) return;
-    screen.unrest();
+    unrest();
     [clock.playing, clock.hold, clock.patient] = [false, null, false];
     clock.position = Math.min(Math.max(target, 0), clock.frames.length - 1);
     clearTimeout(clock.settling);
@@ -218,10 +215,25 @@ export function mountPlayer(gradio, screen) {
     $(".speed").textContent = clock.run.frames === 1 ? (state === "finished" ? "" : state) : `${state}: ${clock.frames.length} of ${clock.run.frames} ${states}${seconds}`;
   }
 
-  // Takes out the traces that rest() has added, for which Plotly needs a while: later, so that a picture comes first.
-  function clearSoon() {
+  // Has the plots hold the run once it stands still, in place of the canvas over them.
+  function rest() {
+    if (!built || !clock.frames.length) return;
+    clearTraces();
+    player.dataset.resting = clock.resting = true;
+    screen.rest();
+    refresh();
+  }
+
+  function unrest() {
+    player.dataset.resting = clock.resting = false;
     clearTimeout(clearing);
-    clearing = setTimeout(clearTraces, 100);
+    clearing = setTimeout(clearTraces, 100); // for which Plotly needs a while: later, so that a picture comes first
+  }
+
+  // After a layer has changed: the same step, drawn anew.
+  function show() {
+    screen.show?.();
+    if (clock.resting) rest(); else refresh();
   }
 
   function clearTraces() {
@@ -230,6 +242,11 @@ export function mountPlayer(gradio, screen) {
       const extra = one.div.data.map((_, i) => i).slice(one.still);
       if (extra.length) Plotly.deleteTraces(one.div, extra);
     }
+  }
+
+  function opened() {
+    built = true;
+    if (clock.run && !clock.playing) rest();
   }
 
   // --- controls ----------------------------------------------------------------------------------------------------

@@ -32,8 +32,6 @@ const SHAPES = {
   letters: () => [...line([-0.8, -0.7], [-0.8, 0.7], 50), ...line([-0.1, -0.7], [-0.1, 0.7], 50), ...line([-0.8, 0], [-0.1, 0], 24), ...line([0.6, -0.7], [0.6, 0.7], 50)],
 };
 
-// --- the pad -------------------------------------------------------------------------------------------------------
-
 export function mount({ element, props, trigger, watch }) {
   const $ = (selector) => element.querySelector(selector);
   const canvas = $("canvas"), pencil = canvas.getContext("2d"), most = JSON.parse(props.most);

@@ -26,10 +26,7 @@ export function save(name, content) {
 }
 
 // The menu of the player whose clock it is; gives what offers the settings of a new run.
-/**
- * @param {Clock} clock
- * @param {LessonScreen} screen
- */
+/** @type {(clock: Clock, screen: LessonScreen) => () => void} */
 export function mountSaving(clock, screen) {
   const { $, setup, player, theme, notify } = clock;
 
@@ -39,7 +36,7 @@ export function mountSaving(clock, screen) {
   async function shoot(positions, share, compose) {
     const [shot, stood, summary, made] = [clock.run, clock.position, $(".save summary"), []];
     const words = summary.textContent;
-    screen.unrest();
+    clock.unrest();
     clock.clearTraces();
     clearTimeout(clock.settling);
     [clock.playing, clock.hold, player.inert] = [false, null, true];
