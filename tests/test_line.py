@@ -294,6 +294,16 @@ NUMBERS = "() => [...document.querySelectorAll('.numbers tbody td')].map(cell =>
 NAMES = "name => document.querySelector(`.${name}`).data.map(trace => trace.name)"
 
 
+def test_what_a_run_says_before_the_screen_has_loaded_is_shown_all_the_same(page, server):
+    held = []
+    page.route("**/line/screen.js", lambda route: held.append(route))
+    with page.expect_event("requestfailed", lambda request: "queue/data" in request.url):  # as Gradio ends its stream
+        page.goto(server + QUICK)
+    assert page.locator(".play").is_disabled()
+    held[0].continue_()
+    assert finish(page)["frames"] == "13"
+
+
 def fill(page, name, value):
     box = page.locator(f"#{name} input[type=number]")
     box.fill(str(value))

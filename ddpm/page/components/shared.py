@@ -1,4 +1,4 @@
-"""What the players share: the component that a lesson's own files make, with the shared ones, and the messages to it.
+"""What the players share: the component that a lesson's own files make of the shared ones, and the messages to it.
 
 A message is ``header|payload``: a JSON object, and for some the base64 of little-endian numbers. The server sends
 ``start``, one ``frame`` a shown step, and ``end``; from then on the browser needs it no more.
