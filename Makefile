@@ -1,14 +1,14 @@
-# make run: serve the app on port 7860. make test: install what the tests need, then ruff, mypy and the tests;
+# make run: serve the app on port 7860. make test: install what the tests need, then ruff, mypy, the scripts' checks and the tests;
 # make test-all: the slow ones, too.
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: run test test-all browser
+.PHONY: run test test-all browser scripts
 
 run: .venv/run
 	$(BIN)/python app.py
 
-test: .venv/test browser
+test: .venv/test browser scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -26,6 +26,10 @@ test-all: test
 .venv/test: .venv/run requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
+
+scripts:
+	@if command -v npm > /dev/null; then npm ci --silent && npm run --silent check && npm test --silent; \
+	else echo "The scripts' types, lint and unit tests are skipped: there is no npm."; fi
 
 browser: .venv/test
 	$(BIN)/python tests/browser.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -53,3 +54,10 @@ def script(screen, *uses):
     own, common = Path(screen.__file__).parent, Path(shared.__file__).parent
     paths = [own / name if (own / name).is_file() else common / name for name in (*uses, "screen.js")]
     return "".join(path.read_text("utf-8") for path in paths)
+
+
+def read_in(text, name):
+    """What a script reads of ``name``, which may be the clock's."""
+    read = set(re.findall(rf"(?<![\w.])(?:clock\.)?{re.escape(name)}\.(\w+)", text))
+    assert read, f"the script reads nothing of {name}"
+    return read

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
@@ -12,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 import numpy as np
 import pytest
 import torch
-from pages import INK, TRACES, finish, open_page, query, script, scrub, state, wait
+from pages import INK, TRACES, finish, open_page, query, read_in, script, scrub, state, wait
 from torch.testing import assert_close
 
 from ddpm.checkpoint import load_network
@@ -274,9 +273,7 @@ def test_a_frame_decodes_to_curves_counts_and_paths(sent):
 
 
 def read_by_script(name):
-    read = set(re.findall(rf"(?<![\w.]){name}\.(\w+)", SCRIPT))
-    assert read, f"the script reads nothing of {name}"
-    return read
+    return read_in(SCRIPT, name)
 
 
 def test_the_headers_hold_all_that_the_script_reads(sent):
@@ -295,6 +292,16 @@ def test_the_headers_hold_all_that_the_script_reads(sent):
 QUICK = "/line?count=200&steps=12&seed=3"
 NUMBERS = "() => [...document.querySelectorAll('.numbers tbody td')].map(cell => cell.textContent)"
 NAMES = "name => document.querySelector(`.${name}`).data.map(trace => trace.name)"
+
+
+def test_what_a_run_says_before_the_screen_has_loaded_is_shown_all_the_same(page, server):
+    held = []
+    page.route("**/line/screen.js", lambda route: held.append(route))
+    with page.expect_event("requestfailed", lambda request: "queue/data" in request.url):  # as Gradio ends its stream
+        page.goto(server + QUICK)
+    assert page.locator(".play").is_disabled()
+    held[0].continue_()
+    assert finish(page)["frames"] == "13"
 
 
 def fill(page, name, value):

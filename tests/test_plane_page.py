@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pages import INK, TRACES, finish, open_page, query, script, scrub, state, wait
+from pages import INK, TRACES, finish, open_page, query, read_in, script, scrub, state, wait
 from test_plane import TRIANGLE
 
 from ddpm.checkpoint import load_network
@@ -68,9 +68,7 @@ def test_a_frame_decodes_to_particles_field_and_density(sent):
 
 
 def read_by_script(name):
-    read = set(re.findall(rf"(?<![\w.]){name}\.(\w+)", SCRIPT))
-    assert read, f"the script reads nothing of {name}"
-    return read
+    return read_in(SCRIPT, name)
 
 
 def test_the_headers_hold_all_that_the_script_reads(sent):

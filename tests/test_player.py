@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pages import script
+from pages import read_in, script
 
 from ddpm.lessons.pictures import screen as player
 from ddpm.lessons.pictures.algorithm import Lines, lines
@@ -73,11 +73,8 @@ def parts(message):
     return json.loads(header, parse_constant=refuse), base64.b64decode(payload, validate=True)
 
 
-def read_by_script(pattern):
-    """The names that the browser's script reads where ``pattern`` matches before them."""
-    read = set(re.findall(rf"(?<![\w.]){pattern}\.(\w+)", SCRIPT))
-    assert read, f"the script reads nothing of {pattern}"
-    return read
+def read_by_script(name):
+    return read_in(SCRIPT, name)
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------

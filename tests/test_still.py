@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from urllib.parse import urljoin
 
 import brotli
 import httpx
@@ -123,6 +124,14 @@ def test_the_app_s_own_files_are_found_at_addresses_with_a_version_and_at_no_oth
         assert answer.headers["cache-control"] == FOREVER
     assert get(f"/files/0000/{PLOTLY}").status_code == 404
     assert get("/files/app.py").status_code == 404
+
+
+def test_a_module_finds_the_others_by_their_places_beside_it(get):
+    assert len({address(name).removesuffix(name) for name in still.MODULES}) == 1
+    for name, path in still.MODULES.items():
+        for other in re.findall(r'^import .* from "(.*)";$', path.read_text("utf-8"), re.MULTILINE):
+            answer = get(urljoin(f"/{address(name)}", other))
+            assert answer.status_code == 200 and answer.headers["content-type"] == "application/javascript"
 
 
 def test_a_browser_without_brotli_gets_the_bundle_by_gzip(get):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ddpm.page.events import show_for
+from ddpm.page.still import mounting
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import SCHEDULE, TABLE, Choice, Number, Scheduled, Settings, parameters
 
@@ -20,17 +22,13 @@ Controls = Mapping[str, Control]
 LATEX: list[dict[str, str | bool]] = [{"left": "$", "right": "$", "display": False}]
 """The signs between which a text holds a formula."""
 
-_SCROLL_TO_SETTINGS = """element.querySelector("a").addEventListener("click", (event) => {
-  event.preventDefault();  // the page's base address would make it another page
-  const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  document.querySelector("#settings").scrollIntoView({ behavior: still ? "auto" : "smooth" });
-});"""
+_SCRIPT = Path(__file__).parent / "components" / "to_settings.js"
 
 
 def to_settings() -> gr.HTML:
     """A link to the settings, for phones, where they stand below the plots."""
     link = '<a href="#settings">all settings ↓</a>'
-    return gr.HTML(link, elem_id="to-settings", js_on_load=_SCROLL_TO_SETTINGS)
+    return gr.HTML(link, elem_id="to-settings", js_on_load=mounting(_SCRIPT, "element"))
 
 
 def control(first: Settings, name: str) -> Control:

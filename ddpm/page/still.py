@@ -24,7 +24,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _HERE = Path(__file__).parent
-EXAMPLES = _HERE.parent / "examples"
+_PACKAGE = _HERE.parent
+EXAMPLES = _PACKAGE / "examples"
+
+MODULES = {path.relative_to(_PACKAGE).as_posix(): path for path in sorted(_PACKAGE.rglob("*.js"))}
+"""The scripts by their paths in the package, which they import each other by."""
 
 PLOTLY, PLOTLY_3D = "plotly-cartesian.min.js", "plotly.min.js"
 """Plotly's bundle for the plots of every page, and the large one for those in space, which a click asks for."""
@@ -34,6 +38,7 @@ FILES = {
     PLOTLY_3D: Path(plotly.__file__).parent / "package_data" / PLOTLY_3D,
     "mnist.png": EXAMPLES / "mnist.png",
     "cifar10.png": EXAMPLES / "cifar10.png",
+    **MODULES,
 }
 """The app's own files by name; those that end in .br are compressed already."""
 
@@ -109,8 +114,27 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def address(name: str) -> str:
-    """Where a page finds the app's own file ``name``, from the app's address: with a version that its content makes."""
-    return f"{OWN[1:]}{_own(name).etag.strip(chr(34))[:16]}/{name}"
+    """Where a page finds the app's own file ``name``, from the app's address: with a version that its content makes.
+
+    The modules have one version, of all of them: a module finds another by its place beside it.
+    """
+    version = _modules_version() if name in MODULES else _own(name).etag.strip('"')
+    return f"{OWN[1:]}{version[:16]}/{name}"
+
+
+def mounting(module: Path, given: str = "element, props, trigger, watch") -> str:
+    """The script of a component that hands what Gradio has ``given`` it to the function mount of ``module``, one of MODULES.
+
+    Until then nobody can press its buttons.
+    """
+    where = address(module.relative_to(_PACKAGE).as_posix())
+    mount = f"module.mount({{ {given} }}); element.inert = false;"
+    return f'element.inert = true; import(new URL("{where}", document.baseURI)).then((module) => {{ {mount} }});'
+
+
+@cache
+def _modules_version() -> str:
+    return hashlib.sha256(" ".join(name + _own(name).etag for name in MODULES).encode()).hexdigest()
 
 
 @cache
@@ -152,7 +176,7 @@ class Still:
             await kept.answer(request)(scope, receive, send)
 
     async def _file(self, path: str, scope: Scope, receive: Receive, send: Send) -> Kept | None:
-        if path.startswith(OWN) and (name := path.rpartition("/")[2]) in FILES and path[1:] == address(name):
+        if path.startswith(OWN) and (name := path[len(OWN) :].partition("/")[2]) in FILES and path[1:] == address(name):
             return _own(name)
         lasts = FOREVER if path.startswith(VERSIONED) else A_DAY
         if path not in self._files and (made := await self._ask(scope, receive, send, lasts)):

@@ -33,7 +33,7 @@ def screen(trained: Mapping[str, Snapshots]) -> gr.HTML:
         "errorShown": ERROR_SHOWN,
         "trained": {name: {"steps": one.steps, "curves": one.curves} for name, one in trained.items()},
     }
-    return component(Path(__file__).parent, setup, ("tiles.js",), clock=False)
+    return component(Path(__file__).parent, setup, clock=False)
 
 
 def start(asked: Learning, job: int, notes: Sequence[str], what: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from ddpm.lessons.likelihood.run import ROUNDS, Estimate, Likelihood, Mean, Opening, strata
+from ddpm.lessons.likelihood.run import REFERENCE, ROUNDS, Estimate, Likelihood, Mean, Opening, strata
 from ddpm.page.components.shared import component, message
 
 SHOWN = 20
@@ -16,7 +16,7 @@ SHOWN = 20
 
 def screen() -> gr.HTML:
     """The component."""
-    return component(Path(__file__).parent, {"rounds": ROUNDS}, ("tiles.js",), clock=False)
+    return component(Path(__file__).parent, {"rounds": ROUNDS, "reference": REFERENCE}, clock=False)
 
 
 def pack(shown: Opening | Estimate, job: int, asked: Likelihood, notes: Sequence[str]) -> str:

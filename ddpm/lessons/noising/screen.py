@@ -20,7 +20,7 @@ NOISE_SHOWN = 3.0
 
 def screen() -> gr.HTML:
     """The component; it triggers ``select`` with a step ``t`` when the visitor clicks one in the strip."""
-    return component(Path(__file__).parent, {"bins": BINS, "edge": EDGE}, ("tiles.js",), clock=False)
+    return component(Path(__file__).parent, {"bins": BINS, "edge": EDGE}, clock=False)
 
 
 def start(noising: Noising, job: int, notes: Sequence[str], everything: bool) -> str:

@@ -16,7 +16,7 @@ from ddpm.page.components.shared import component, message
 def screen(shape: Sequence[int]) -> gr.HTML:
     """The component for pictures of ``shape`` (C, H, W)."""
     ways = [{"student": way.network != MODEL, "steps": way.steps, "guidance": way.guidance} for way in WAYS]
-    return component(Path(__file__).parent, {"ways": ways, "shape": list(shape)}, ("tiles.js",), clock=False)
+    return component(Path(__file__).parent, {"ways": ways, "shape": list(shape)}, clock=False)
 
 
 def start(asked: OneStep, job: int, notes: Sequence[str]) -> str:

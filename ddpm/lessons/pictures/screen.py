@@ -25,7 +25,7 @@ def player(cloud: Projection, shape: Sequence[int]) -> gr.HTML:
         "colours": CLASS_COLOURS,
         "shape": list(shape),
     }
-    return component(Path(__file__).parent, setup, uses=("algorithm.css", "algorithm.js"))
+    return component(Path(__file__).parent, setup, uses=("algorithm.css",))
 
 
 def start(run: Run, job: int, notes: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from ddpm.page.still import PLOTLY_3D, address
 def player() -> gr.HTML:
     """The component."""
     setup = {"axis": AXIS.tolist(), "fieldAxis": FIELD_AXIS.tolist(), "scale": SCALE, "plotly3d": address(PLOTLY_3D)}
-    return component(Path(__file__).parent, setup, ("field.css", "drawing.js"))
+    return component(Path(__file__).parent, setup, ("field.css",))
 
 
 def pack(shown: Opening | Frame, job: int, plane: Plane, notes: Sequence[str], particles: bool, learned: bool) -> str:

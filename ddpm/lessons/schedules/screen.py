@@ -20,7 +20,7 @@ def screen(pages: Mapping[str, str]) -> gr.HTML:
     It triggers ``select`` with a ``schedule`` that the visitor clicks, or with the ``handles`` that they have dragged.
     """
     setup = {"names": NAMES, "quantities": QUANTITIES, "pages": list(pages.items())}
-    return component(Path(__file__).parent, setup, ("tiles.js",), clock=False)
+    return component(Path(__file__).parent, setup, clock=False)
 
 
 def start(curves: Curves, job: int, notes: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def player() -> gr.HTML:
     """The component."""
     setup = {"fieldAxis": FIELD_AXIS.tolist(), "levels": LEVELS.tolist(), "scale": SCALE}
     setup |= {"budget": BUDGET, "cookie": COOKIE}
-    return component(Path(__file__).parent, setup, ("field.css", "drawing.js"))
+    return component(Path(__file__).parent, setup, ("field.css",))
 
 
 class Told(NamedTuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 from ddpm.page.routes import MOST_LINK
+from ddpm.page.still import mounting
 from ddpm.settings import Settings
 
 _HERE = Path(__file__).parent
@@ -25,6 +26,6 @@ def lecture(defaults: Mapping[str, Settings]) -> gr.HTML:
         elem_id="lecture",
         html_template=(_HERE / "lecture.html").read_text("utf-8"),
         css_template=(_HERE / "lecture.css").read_text("utf-8"),
-        js_on_load="".join((_HERE / name).read_text("utf-8") for name in ("address.js", "lecture.js")),
+        js_on_load=mounting(_HERE / "lecture.js", "element, props"),
         setup=json.dumps({"pages": pages, "mostLink": MOST_LINK}),
     )

@@ -1,68 +1,18 @@
 // The pad: points in [−1, 1]², a byte a coordinate, as base64url in the component's value.
-const $ = (selector) => element.querySelector(selector);
-const canvas = $("canvas"), pencil = canvas.getContext("2d"), most = JSON.parse(props.most);
-const GAP = 0.035, ERASER = 0.12; // in the units of the axes
+import { fromLink, toLink } from "./base64.js";
+import { strokes } from "./strokes.js";
 
-let points = [], past = [], last = null, before = null;
+const GAP = 0.035, ERASER = 0.12; // in the units of the axes
 
 // --- the drawing as text -------------------------------------------------------------------------------------------
 
 const toByte = (v) => Math.round((Math.min(Math.max(v, -1), 1) + 1) * 127.5);
 
-function encode() {
-  const text = String.fromCharCode(...points.flatMap(([x, y]) => [toByte(x), toByte(y)]));
-  return btoa(text).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
-}
+const encode = (points) => toLink(points.flatMap(([x, y]) => [toByte(x), toByte(y)]));
 
 function decode(text) {
-  const bytes = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
-  return Array.from({ length: bytes.length / 2 }, (_, i) => [0, 1].map((k) => bytes.charCodeAt(2 * i + k) / 127.5 - 1));
-}
-
-// --- strokes -----------------------------------------------------------------------------------------------------
-
-const inUnits = ([x, y]) => [2 * x - 1, 1 - 2 * y];
-
-function touch([x, y]) {
-  if ($("input:checked").value === "erase") points = points.filter(([u, v]) => Math.hypot(u - x, v - y) > ERASER);
-  else along(last ?? [x, y], [x, y]);
-}
-
-// Points at even distances from a to b, b itself if it is the first of its stroke.
-function along(a, b) {
-  const length = Math.hypot(b[0] - a[0], b[1] - a[1]);
-  if (last && length < GAP) return;
-  const steps = Math.max(Math.floor(length / GAP), 1);
-  for (let i = 1; i <= steps && points.length < most; i++) points.push([0, 1].map((k) => a[k] + ((b[k] - a[k]) * i) / steps));
-  last = b;
-}
-
-function replace(next) {
-  past.push(points);
-  points = next.slice(0, most);
-  publish();
-}
-
-function publish() {
-  draw();
-  if (encode() === props.value) return;
-  props.value = encode();
-  trigger("change");
-  trigger("input");
-}
-
-function draw() {
-  const style = getComputedStyle($(".pad")), size = canvas.width;
-  pencil.clearRect(0, 0, size, size);
-  pencil.fillStyle = style.color;
-  for (const [x, y] of points) {
-    pencil.beginPath();
-    pencil.arc(((x + 1) * size) / 2, ((1 - y) * size) / 2, 6, 0, 6.3);
-    pencil.fill();
-  }
-  const full = points.length >= most ? ": as many as fit into the link" : "";
-  $(".count").textContent = points.length ? `${points.length} of ${most} points${full}` : "Draw here, or start with a shape.";
-  $(".pad").dataset.points = points.length;
+  const bytes = fromLink(text);
+  return Array.from({ length: bytes.length / 2 }, (_, i) => [0, 1].map((k) => bytes[2 * i + k] / 127.5 - 1));
 }
 
 // --- shapes to start with ------------------------------------------------------------------------------------------
@@ -82,32 +32,81 @@ const SHAPES = {
   letters: () => [...line([-0.8, -0.7], [-0.8, 0.7], 50), ...line([-0.1, -0.7], [-0.1, 0.7], 50), ...line([-0.8, 0], [-0.1, 0], 24), ...line([0.6, -0.7], [0.6, 0.7], 50)],
 };
 
-// --- events ------------------------------------------------------------------------------------------------------
+export function mount({ element, props, trigger, watch }) {
+  const $ = (selector) => element.querySelector(selector);
+  const canvas = $("canvas"), pencil = canvas.getContext("2d"), most = JSON.parse(props.most);
 
-function go(places) {
-  places.map(inUnits).forEach(touch);
-  draw();
-}
+  let points = [], past = [], last = null, before = null;
 
-strokes(canvas, $(".cursor"), {
-  begin(place) {
-    [before, last] = [[...points], null];
-    go([place]);
-  },
-  go,
-  end() {
-    past.push(before);
+  const inUnits = ([x, y]) => [2 * x - 1, 1 - 2 * y];
+
+  function touch([x, y]) {
+    if ($("input:checked").value === "erase") points = points.filter(([u, v]) => Math.hypot(u - x, v - y) > ERASER);
+    else along(last ?? [x, y], [x, y]);
+  }
+
+  // Points at even distances from a to b, b itself if it is the first of its stroke.
+  function along(a, b) {
+    const length = Math.hypot(b[0] - a[0], b[1] - a[1]);
+    if (last && length < GAP) return;
+    const steps = Math.max(Math.floor(length / GAP), 1);
+    for (let i = 1; i <= steps && points.length < most; i++) points.push([0, 1].map((k) => a[k] + ((b[k] - a[k]) * i) / steps));
+    last = b;
+  }
+
+  function replace(next) {
+    past.push(points);
+    points = next.slice(0, most);
     publish();
-  },
-});
-$(".undo").addEventListener("click", () => { if (past.length) { points = past.pop(); publish(); } });
-$(".clear").addEventListener("click", () => replace([]));
-element.querySelectorAll(".starter").forEach((button) => button.addEventListener("click", () => replace(SHAPES[button.dataset.shape]())));
+  }
 
-function load() {
-  if (props.value !== encode()) points = decode(props.value || "");
-  draw();
+  function publish() {
+    draw();
+    if (encode(points) === props.value) return;
+    props.value = encode(points);
+    trigger("change");
+    trigger("input");
+  }
+
+  function draw() {
+    const style = getComputedStyle($(".pad")), size = canvas.width;
+    pencil.clearRect(0, 0, size, size);
+    pencil.fillStyle = style.color;
+    for (const [x, y] of points) {
+      pencil.beginPath();
+      pencil.arc(((x + 1) * size) / 2, ((1 - y) * size) / 2, 6, 0, 6.3);
+      pencil.fill();
+    }
+    const full = points.length >= most ? ": as many as fit into the link" : "";
+    $(".count").textContent = points.length ? `${points.length} of ${most} points${full}` : "Draw here, or start with a shape.";
+    $(".pad").dataset.points = points.length;
+  }
+
+  function go(places) {
+    places.map(inUnits).forEach(touch);
+    draw();
+  }
+
+  strokes(canvas, $(".cursor"), {
+    begin(place) {
+      [before, last] = [[...points], null];
+      go([place]);
+    },
+    go,
+    end() {
+      past.push(before);
+      publish();
+    },
+  });
+  $(".undo").addEventListener("click", () => { if (past.length) { points = past.pop(); publish(); } });
+  $(".clear").addEventListener("click", () => replace([]));
+  element.querySelectorAll(".starter").forEach((button) => button.addEventListener("click", () => replace(SHAPES[button.dataset.shape]())));
+
+  function load() {
+    if (props.value !== encode(points)) points = decode(props.value || "");
+    draw();
+  }
+  new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  watch("value", load);
+  load();
 }
-new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-watch("value", load);
-load();

@@ -9,6 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from ddpm.page.still import mounting
+
 _HERE = Path(__file__).parent
 
 
@@ -19,7 +21,7 @@ def pad(most: int) -> gr.HTML:
         elem_id="points",
         html_template=(_HERE / "pad.html").read_text("utf-8"),
         css_template=(_HERE / "pad.css").read_text("utf-8"),
-        js_on_load="".join((_HERE / name).read_text("utf-8") for name in ("strokes.js", "pad.js")),
+        js_on_load=mounting(_HERE / "pad.js"),
         most=json.dumps(most),
     )
     for name in ("example_payload", "example_value"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from ddpm.page.still import address
+from ddpm.page.still import address, mounting
 from ddpm.picture import EACH
 
 _HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ def picker(models: Mapping[str, Sequence[str]], model: str, example: int) -> gr.
         elem_id="example",
         html_template=(_HERE / "picker.html").read_text("utf-8"),
         css_template=(_HERE / "picker.css").read_text("utf-8"),
-        js_on_load=(_HERE / "picker.js").read_text("utf-8"),
+        js_on_load=mounting(_HERE / "picker.js"),
         setup=json.dumps({"rows": EACH, "columns": len(models[model]), "sheets": sheets}),
         sheet=model,
     )

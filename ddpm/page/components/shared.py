@@ -17,27 +17,28 @@ from typing import Any
 import gradio as gr
 
 from ddpm.page.movie import MOST_BYTES
-from ddpm.page.still import PLOTLY, address
+from ddpm.page.still import PLOTLY, address, mounting
 from ddpm.serving.engine import QueuePosition
 
 _HERE = Path(__file__).parent
 
 
+_EARLY = """const told = [props.value];
+let tell = () => told.push(props.value);
+watch("value", () => tell());
+const hear = (receive) => { tell = () => receive(props.value); told.splice(0).forEach(receive); };
+"""
+"""Keeps what comes before the module that hears it."""
+
+
 def component(lesson: Path, setup: Mapping[str, Any], uses: Sequence[str] = (), clock: bool = True) -> gr.HTML:
     """The player of screen.html, .css and .js in the folder ``lesson``, on top of what is shared.
 
-    ``setup`` is what its script is told; ``uses`` names styles and scripts that stand between what all share and its own,
-    there or here. Without ``clock`` it shows no run.
+    ``setup`` is what its script is told; ``uses`` names styles that stand between what all share and its own, there or
+    here. Without ``clock`` it shows no run.
     """
-    files = (
-        "shared.css",
-        "address.js",
-        "shared.js",
-        *(["save.css", "clock.js", "save.js"] if clock else []),
-        *uses,
-        *(["screen.css"] if (lesson / "screen.css").is_file() else []),
-        "screen.js",
-    )
+    own = ["screen.css"] if (lesson / "screen.css").is_file() else []
+    styles = ["shared.css", *(["save.css"] if clock else []), *uses, *own]
 
     def read(name: str) -> str:
         own = lesson / name
@@ -48,8 +49,8 @@ def component(lesson: Path, setup: Mapping[str, Any], uses: Sequence[str] = (), 
         value="",
         elem_id="player",
         html_template=html,
-        css_template="".join(read(file) for file in files if file.endswith(".css")),
-        js_on_load="".join(read(file) for file in files if file.endswith(".js")),
+        css_template="".join(map(read, styles)),
+        js_on_load=_EARLY + mounting(lesson / "screen.js", "element, props, trigger, hear"),
         # the base of every page is the app's address
         setup=json.dumps(
             {

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from ddpm.page.still import mounting
+
 _HERE = Path(__file__).parent
 
 
@@ -16,5 +18,5 @@ def sketch() -> gr.HTML:
         elem_id="drawing",
         html_template=(_HERE / "sketch.html").read_text("utf-8"),
         css_template=(_HERE / "pad.css").read_text("utf-8"),
-        js_on_load="".join((_HERE / name).read_text("utf-8") for name in ("strokes.js", "sketch.js")),
+        js_on_load=mounting(_HERE / "sketch.js"),
     )

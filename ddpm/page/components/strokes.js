@@ -1,8 +1,9 @@
 // Strokes on a canvas, by mouse, pen or finger, or by keyboard: arrow keys move the pen, Space puts it down and lifts it.
 // begin gets the place where a stroke begins, go the places that it comes to next: shares of the canvas's width and height,
 // from its upper left corner.
-function strokes(canvas, cursor, { begin, go, end }) {
-  const STEP = 1 / 28;
+const STEP = 1 / 28;
+
+export function strokes(canvas, cursor, { begin, go, end }) {
   let down = false, pen = [0.5, 0.5];
 
   function start(place) {

@@ -1,5 +1,5 @@
 // Pictures of one shape on canvases: bytes (C, H, W), a canvas each.
-function paintPicture(canvas, bytes, [channels, height, width]) {
+export function paintPicture(canvas, bytes, [channels, height, width]) {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   const image = new ImageData(width, height), size = height * width;
   for (let i = 0; i < size; i++) {
@@ -10,7 +10,7 @@ function paintPicture(canvas, bytes, [channels, height, width]) {
 }
 
 // The pictures in bytes (N, C, H, W).
-function pictures(bytes, shape) {
+export function pictures(bytes, shape) {
   const size = shape[0] * shape[1] * shape[2];
   return Array.from({ length: bytes.length / size }, (_, i) => bytes.subarray(i * size, (i + 1) * size));
 }
