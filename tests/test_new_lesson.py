@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from conftest import ROOT, served
 from gradio_client import Client
-from pages import FINDINGS, query
+from pages import FINDINGS, open_page, query
 
 SHOWN = "() => document.querySelector('.player')?.dataset.walk"
 
@@ -34,7 +34,7 @@ def house(tmp_path_factory):
 
 
 def test_a_lesson_of_one_folder_has_all_that_lessons_have(house, page):
-    page.goto(f"{house}/?count=1&steps=2")
+    open_page(page, f"{house}/?count=1&steps=2")
     page.get_by_role("link", name="Walk").click()
     page.wait_for_function(SHOWN)
     assert page.get_by_text("From x₀ = 2.00").count() == 1

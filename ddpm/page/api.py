@@ -69,6 +69,16 @@ def streamed(
     _offer(handler, api_name, controls, screen, **RAW)
 
 
+def named(function: Callable[..., Any], name: str, about: str | None) -> Callable[..., Any]:
+    """``function`` under another ``name``, and described as ``about``."""
+
+    def called(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    called.__name__, called.__doc__ = name, about
+    return called
+
+
 def run_only() -> list[gr.components.Component]:
     """What an endpoint for programs answers that draws no pictures."""
     return [gr.JSON(label="Run", visible=False)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddpm.lessons.line.run import AXIS, BINS, EDGE, Frame, Line, Mode, Opening
 from ddpm.lessons.shown import shown
-from ddpm.page.components.shared import component, message
+from ddpm.page.components.shared import component, message, place_of
 
 SCALE = 1024
 """Positions travel as int16 multiples of 1 / 1024: ±32."""
@@ -54,10 +54,7 @@ def frame(step: Frame, job: int, count: int) -> str:
         fields + step.counts.astype("<u2").tobytes() + paths,
         kind="frame",
         job=job,
-        index=step.index,
-        logSnr=step.log_snr if step.index else None,
-        alphaBar=step.alpha_bar,
-        seconds=round(step.seconds, 3),
+        **place_of(step),
         modes=step.modes and [_estimate(mode, count) for mode in step.modes],
     )
 

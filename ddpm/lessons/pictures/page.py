@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ddpm.lessons.pictures.program import program
 from ddpm.lessons.pictures.run import ANY, EACH, FEW, FIRST, Run
 from ddpm.lessons.pictures.screen import frame, player, start
 from ddpm.lessons.words import NO_ETA, left_over
-from ddpm.page.api import pictures_and_run, run_summary
+from ddpm.page.api import named, pictures_and_run, run_summary
 from ddpm.page.builder import House, Lesson, Page, connect_run_buttons, read_text, run_buttons
 from ddpm.page.events import FOLLOWING
 from ddpm.page.experiments import Experiment, described
@@ -35,10 +36,6 @@ TEXT = read_text(Path(__file__).parent)
 
 _FOR_FEW = f"(sampler, ...others) => sampler === '{FEW}' ? [2, 'polynomial'] : others"
 """Sets the steps and the schedule that suit the student when it is chosen."""
-
-_GIVES = """
-Gives the pictures as one PNG, four pixels to the pixel, and an object with the settings used, the query of the page's link
-to the same run, notes, labels and seconds computed."""
 
 
 def experiments(model: str) -> dict[str, Experiment]:
@@ -64,48 +61,38 @@ def _in_few_steps(model: str) -> dict[str, Run]:
     }
 
 
+def denoise(house: House, run: Run, notes: list[str], request: gr.Request) -> Answer:
+    """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
+
+    Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
+    frame's payload is little-endian: x, what the header says the network "predicts" ("x0" or the "noise"), and what
+    the step adds to its mean, if anything, as int16 times the header's "scales", count × C × H × W each; then x and
+    x0 projected on the page's plane as float32, count × 2 each.
+    """
+    told, cloud = [*notes, *_advice(run)], house.models.clouds[run.model]
+    work = frames(run, house.models.pictures[run.network])
+    return Answer(work, lambda step, job: frame(step, job, cloud), start=lambda job: start(run, job, told))
+
+
+async def generate(house: House, run: Run, notes: list[str], request: gr.Request) -> tuple[Image.Image, dict[str, Any]]:
+    """Gives the pictures as one PNG, four pixels to the pixel, and an object with the settings used, the query of the page's link
+    to the same run, notes, labels and seconds computed."""
+    end = await last(house.engine, frames(run, house.models.pictures[run.network]), request)
+    names = [*MODELS[run.model], "no label"]
+    labels = [names[label] for label in run.labels]
+    summary = run_summary(run, [*notes, *_advice(run)], labels=labels, seconds=round(end.seconds, 3))
+    return tile(to_uint8(torch.from_numpy(end.x)).numpy(), SCALE), summary
+
+
 def lesson(model: str, name: str, path: str, label: str, info: str, about: str) -> Lesson:
     """The lesson that draws with ``model``: ``label`` and ``info`` are its classes', ``about`` tells programs of it."""
     first = FIRST[path]
-
-    def read(query: Mapping[str, Any]) -> tuple[Run, list[str]]:
-        """The run of a link or of the controls on this page, which has one model, and what had to be corrected."""
-        run, notes = Run.from_query({**first.query(), **query, "model": model})
-        if (asked := query.get("model", model)) != model:
-            notes = [f"model = {str(asked)[:40]}: this page draws with {model}; other pages have the others.", *notes]
-        return within_share(run, notes)
-
-    def denoise(house: House, run: Run, notes: list[str], request: gr.Request) -> Answer:
-        """Streams a run, step by step, as the page's player gets it. A setting that is not allowed is corrected, and a note says so.
-
-        Gives messages "header|payload" of a JSON object and base64: kind "start", "frame" for each shown step, "end". A
-        frame's payload is little-endian: x, what the header says the network "predicts" ("x0" or the "noise"), and what
-        the step adds to its mean, if anything, as int16 times the header's "scales", count × C × H × W each; then x and
-        x0 projected on the page's plane as float32, count × 2 each.
-        """
-        told, cloud = [*notes, *_advice(run)], house.models.clouds[model]
-        work = frames(run, house.models.pictures[run.network])
-        return Answer(work, lambda step, job: frame(step, job, cloud), start=lambda job: start(run, job, told))
-
-    async def generate(
-        house: House, run: Run, notes: list[str], request: gr.Request
-    ) -> tuple[Image.Image, dict[str, Any]]:
-        end = await last(house.engine, frames(run, house.models.pictures[run.network]), request)
-        names = [*MODELS[model], "no label"]
-        labels = [names[label] for label in run.labels]
-        summary = run_summary(run, [*notes, *_advice(run)], labels=labels, seconds=round(end.seconds, 3))
-        return tile(to_uint8(torch.from_numpy(end.x)).numpy(), SCALE), summary
 
     def labels() -> gr.Radio:
         choices = [("one of each", EACH), *((each, each) for each in MODELS[model]), ("any (no label)", ANY)]
         value = first.label
         return gr.Radio(choices, value=value, label=label, info=info, elem_id="label", scale=2, min_width=300)
 
-    denoise.__name__, generate.__name__, generate.__doc__ = (
-        f"denoise_{model}",
-        f"generate_{model}",
-        f"{about}\n{_GIVES}",
-    )
     return Lesson(
         name=name,
         path=path,
@@ -113,10 +100,10 @@ def lesson(model: str, name: str, path: str, label: str, info: str, about: str) 
         text={**TEXT, "introduction": TEXT[model]},
         screen=lambda house: player(house.models.clouds[model], house.models.pictures[model].config.shape),
         program=program,
-        answer=denoise,
-        tool=generate,
+        answer=named(denoise, f"denoise_{model}", denoise.__doc__),
+        tool=named(generate, f"generate_{model}", f"{about}\n\n{generate.__doc__}"),
         outputs=pictures_and_run,
-        read=read,
+        read=partial(read, first),
         ask=("label",),
         beside=("count", "steps", "schedule", "sampler", "eta", "guidance", "seed"),
         buttons=run_buttons,
@@ -124,6 +111,14 @@ def lesson(model: str, name: str, path: str, label: str, info: str, about: str) 
         experiments=experiments(model),
         connect=_connect,
     )
+
+
+def read(first: Run, query: Mapping[str, Any]) -> tuple[Run, list[str]]:
+    """The run of a link or of the controls on the page of ``first``, which has one model, and what had to be corrected."""
+    run, notes = Run.from_query({**first.query(), **query, "model": first.model})
+    if (asked := query.get("model", first.model)) != first.model:
+        notes = [f"model = {str(asked)[:40]}: this page draws with {first.model}; other pages have the others.", *notes]
+    return within_share(run, notes)
 
 
 def _connect(page: Page) -> None:

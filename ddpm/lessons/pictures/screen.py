@@ -13,7 +13,7 @@ from ddpm.lessons.models import MODELS
 from ddpm.lessons.pictures.frames import Frame
 from ddpm.lessons.pictures.run import Run
 from ddpm.lessons.shown import shown
-from ddpm.page.components.shared import component, message
+from ddpm.page.components.shared import component, message, place_of
 from ddpm.plots import CLASS_COLOURS, columns, projection
 from ddpm.projection import Projection
 
@@ -59,10 +59,7 @@ def frame(step: Frame, job: int, cloud: Projection) -> str:
         b"".join(part.tobytes() for part in pixels + paths),
         kind="frame",
         job=job,
-        index=step.index,
-        logSnr=step.log_snr if step.index else None,
-        alphaBar=step.alpha_bar,
-        seconds=round(step.seconds, 3),
+        **place_of(step),
         predicts=predicts,
         scales=scales,
         lines=step.lines and step.lines._asdict(),

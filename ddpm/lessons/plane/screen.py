@@ -11,7 +11,7 @@ import numpy as np
 from ddpm.lessons.plane.run import Frame, Opening, Plane
 from ddpm.lessons.points import AXIS, FIELD_AXIS, SCALE, positions
 from ddpm.lessons.shown import shown
-from ddpm.page.components.shared import component, message
+from ddpm.page.components.shared import component, message, place_of
 from ddpm.page.still import PLOTLY_3D, address
 
 
@@ -55,10 +55,7 @@ def frame(step: Frame, job: int) -> str:
         b"".join([positions(step.x), *fields, cells]),
         kind="frame",
         job=job,
-        index=step.index,
-        logSnr=step.log_snr if step.index else None,
-        alphaBar=step.alpha_bar,
-        seconds=round(step.seconds, 3),
+        **place_of(step),
         peak=peak,
         distance=step.distance,
         floor=step.floor,

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -66,6 +66,25 @@ def message(payload: bytes = b"", **header: Any) -> str:
     """One message; the first bar ends the header."""
     text = json.dumps(header, allow_nan=False).replace("|", r"\u007c")
     return f"{text}|{base64.b64encode(payload).decode()}"
+
+
+class State(Protocol):
+    """A shown state of a run."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def log_snr(self) -> float: ...
+    @property
+    def alpha_bar(self) -> float: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+def place_of(state: State) -> dict[str, Any]:
+    """Where in its run ``state`` stands, as a message says it; at the end λ is infinite, and so none."""
+    level = {"logSnr": state.log_snr if state.index else None, "alphaBar": state.alpha_bar}
+    return {"index": state.index, **level, "seconds": round(state.seconds, 3)}
 
 
 def end(job: int, problem: str = "") -> str:
