@@ -27,6 +27,7 @@ CORE = (
     *(
         "moved",
         "files",
+        "streams",
         "schedule",
         "process",
         "exact",

@@ -65,7 +65,8 @@ def test_what_is_told_of_the_weights_was_measured_with_them(report):
         rows = [(told["data"], *made) for row in told["rows"] for made in row["made_with"].items()]
     assert rows
     for data, part, made_with in rows:
-        name = f"{data}-classifier" if part == "classifier" else data
+        drawing = f"{data}-student" if report.stem.endswith("-student") else data
+        name = f"{data}-classifier" if part == "classifier" else drawing
         assert made_with == digest(CHECKPOINTS / f"{name}.safetensors")
 
 

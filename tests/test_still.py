@@ -184,3 +184,11 @@ def test_every_address_that_a_page_names_answers_when_visitors_files_have_expire
         page.locator("#dice").click()
         page.wait_for_function(f"document.querySelector('.player').dataset.job !== '{job}'")
         page.goto("about:blank")  # before the server ends
+
+
+def test_a_module_that_cannot_be_loaded_is_told(browser, server):
+    page = browser.new_page()
+    page.route("**/schedules/screen.js", lambda route: route.abort())
+    page.goto(f"{server}/schedules")
+    page.get_by_text("This part of the page could not be loaded; please reload the page.").wait_for()
+    page.close()

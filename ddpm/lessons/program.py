@@ -43,7 +43,9 @@ def assembled(about: str, *parts: str) -> str:
 
 def _import(module: str, names: Sequence[str]) -> str:
     line = f"from {module} import {', '.join(names)}"
-    return line if len(line) <= WIDTH else f"from {module} import (\n    {', '.join(names)},\n)"
+    if len(line) <= WIDTH + 10:
+        return line
+    return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
 def _kind(name: str) -> tuple[bool, bool, str]:

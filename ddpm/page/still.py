@@ -125,11 +125,13 @@ def address(name: str) -> str:
 def mounting(module: Path, given: str = "element, props, trigger, watch") -> str:
     """The script of a component that hands what Gradio has ``given`` it to the function mount of ``module``, one of MODULES.
 
-    Until then nobody can press its buttons.
+    Until then nobody can press its buttons; where it cannot be loaded, the page says so.
     """
     where = address(module.relative_to(_PACKAGE).as_posix())
     mount = f"module.mount({{ {given} }}); element.inert = false;"
-    return f'element.inert = true; import(new URL("{where}", document.baseURI)).then((module) => {{ {mount} }});'
+    failed = "element.prepend('This part of the page could not be loaded; please reload the page.'); throw error;"
+    load = f'import(new URL("{where}", document.baseURI))'
+    return f"element.inert = true; {load}.then((module) => {{ {mount} }}, (error) => {{ {failed} }});"
 
 
 @cache
