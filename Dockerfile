@@ -1,7 +1,7 @@
 # docker build -t diffusion .      then      docker run --rm -p 7860:7860 diffusion
 #
-# It takes PyTorch's wheels for the CPU, which make an image of 1.4 GB in place of 6.2; --build-arg PIP_EXTRA_INDEX_URL= takes
-# the usual ones.
+# It takes PyTorch's wheels for the CPU, as those with CUDA make the image several times as large; --build-arg
+# PIP_EXTRA_INDEX_URL= takes the usual ones.
 FROM python:3.11-slim
 
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu

@@ -251,14 +251,15 @@ def parameters(schedule: str) -> tuple[str, ...]:
     return (TABLE,) if schedule == TABLE else tuple(each.name for each in fields(SCHEDULES[schedule]))
 
 
+_CURVES = Choice((*SCHEDULES, TABLE))
+
 _PARAMETERS = ("s", "p", "reach", "c", "table")
 
 
 def scheduled(default: str) -> Any:
     """The field of a ``schedule``."""
-    allowed = Choice((*SCHEDULES, TABLE))
     info, names = "How the noise is shared out over the steps.", {TABLE: "your own table"}
-    return setting(default, allowed, "Noise schedule", info, names=names)
+    return setting(default, _CURVES, "Noise schedule", info, names=names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,7 +330,7 @@ class Scheduled(Settings):
 
 
 SCHEDULE: dict[str, Setting] = {
-    "schedule": Choice((*SCHEDULES, TABLE)),
+    "schedule": _CURVES,
     **{each.name: each.metadata["declared"].allowed for each in fields(Scheduled)},
 }
 """What a schedule and the parameters of all schedules may be."""

@@ -36,7 +36,7 @@ SPACE = (
 """What a Space and the links of its README need, as patterns below the folder."""
 
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
-"""PyTorch's own index of its wheels without CUDA: 1.4 GB in place of 6.2."""
+"""PyTorch's own index of its wheels without CUDA, which are far smaller."""
 
 UNUSED = re.compile(r"__pycache__|-classifier\.safetensors$|/\.")
 """Of these, what the app never opens."""

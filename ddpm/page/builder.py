@@ -292,6 +292,11 @@ class Page:
         endpoint(tool, lesson.tool.__name__, controls, lesson.outputs(), allowed)
 
 
+def new_noise(page: Page) -> None:
+    """The button of a page without a run in time that draws another seed."""
+    page.own.dice = gr.Button("New noise", size="sm", elem_id="dice")
+
+
 def run_buttons(page: Page) -> None:
     """The buttons of a lesson that shows a run in time: they start it, end it, and draw another seed."""
     with gr.Column(scale=0, min_width=210):

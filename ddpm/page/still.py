@@ -129,7 +129,7 @@ def mounting(module: Path, given: str = "element, props, trigger, watch") -> str
     """
     where = address(module.relative_to(_PACKAGE).as_posix())
     mount = f"module.mount({{ {given} }}); element.inert = false;"
-    failed = "element.prepend('This part of the page could not be loaded; please reload the page.'); throw error;"
+    failed = "element.inert = false; element.prepend('This part of the page could not be loaded; please reload the page.'); throw error;"
     load = f'import(new URL("{where}", document.baseURI))'
     return f"element.inert = true; {load}.then((module) => {{ {mount} }}, (error) => {{ {failed} }});"
 

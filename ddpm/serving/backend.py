@@ -113,8 +113,8 @@ def fast(
 def export(network: Configured) -> bytes:
     """The ONNX graph of ``network`` (on the CPU) for any batch size.
 
-    By the exporter that traces: for these networks it takes 1 s, the newer one 7 s and two packages more, and the graphs
-    are as fast. Raises OnnxExporterError.
+    By the exporter that traces: for these networks it takes 1 s, the newer one some 8 s, and two
+    packages more. Raises OnnxExporterError.
     """
     graph, rows = io.BytesIO(), dict(zip((*INPUTS, OUTPUT), ("rows", "levels", "labels", "rows")))
     axes = {name: {0: axis} for name, axis in rows.items()}

@@ -16,7 +16,7 @@ from ddpm.lessons.noising.program import program
 from ddpm.lessons.noising.run import DRAWN, EXAMPLE, UPLOADED, Noising, look, moment
 from ddpm.lessons.noising.screen import errors, pack, row, screen, start
 from ddpm.page.api import pictures_and_run, run_summary
-from ddpm.page.builder import House, Lesson, Page, read_text
+from ddpm.page.builder import House, Lesson, Page, new_noise, read_text
 from ddpm.page.components.pad import drawer
 from ddpm.page.components.picker import picker
 from ddpm.page.components.sketch import sketch
@@ -125,10 +125,6 @@ def _upload(page: Page) -> None:
     )
 
 
-def _dice(page: Page) -> None:
-    page.own.dice = gr.Button("New noise", size="sm", elem_id="dice")
-
-
 def _connect(page: Page) -> None:
     controls, move = page.controls, page.handler(moved)
     page.stream(controls["t"].input, move, trigger_mode="always_last")
@@ -156,7 +152,7 @@ LESSON = Lesson(
     above=("t",),
     beside=(
         *("model", "picture", "example", "upload", drawer("drawing"), _upload),
-        *("way", "steps", "schedule", "seed", _dice),
+        *("way", "steps", "schedule", "seed", new_noise),
     ),
     controls={
         "t": _time,

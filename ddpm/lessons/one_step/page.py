@@ -15,7 +15,7 @@ from ddpm.lessons.one_step.program import program
 from ddpm.lessons.one_step.run import MODEL, PICTURES, OneStep, draw
 from ddpm.lessons.one_step.screen import pack, screen, start
 from ddpm.page.api import pictures_and_run, run_summary
-from ddpm.page.builder import House, Lesson, Page, read_text
+from ddpm.page.builder import House, Lesson, new_noise, read_text
 from ddpm.page.stream import Answer, every_frame
 from ddpm.plots import tile
 
@@ -43,10 +43,6 @@ async def draw_in_few_steps(
     return tile(pictures, 4, across=PICTURES), run_summary(asked, notes, rows=ways)
 
 
-def _dice(page: Page) -> None:
-    page.own.dice = gr.Button("New noise", size="sm", elem_id="dice")
-
-
 LESSON = Lesson(
     name="In one step",
     path="one-step",
@@ -57,7 +53,7 @@ LESSON = Lesson(
     answer=one_step,
     tool=draw_in_few_steps,
     outputs=pictures_and_run,
-    beside=("label", "seed", _dice),
+    beside=("label", "seed", new_noise),
     watched=("label", "seed"),
     connect=lambda page: page.draw_seed(page.own.dice, "seed", page.show),
 )

@@ -15,7 +15,7 @@ from ddpm.lessons.schedules.program import program
 from ddpm.lessons.schedules.run import MOST_HANDLES, NAMES, QUANTITIES, Curves, bendable, look, table_through
 from ddpm.lessons.schedules.screen import pack, screen, start
 from ddpm.page.api import pictures_and_run, run_summary
-from ddpm.page.builder import House, Lesson, Page, read_text
+from ddpm.page.builder import House, Lesson, Page, new_noise, read_text
 from ddpm.page.components.picker import picker
 from ddpm.page.events import FOLLOWING, QUIET, given
 from ddpm.page.experiments import described
@@ -94,10 +94,6 @@ def _bender(page: Page) -> None:
     page.own.bender = gr.Button("Bend the chosen curve", size="sm", elem_id="bend")
 
 
-def _dice(page: Page) -> None:
-    page.own.dice = gr.Button("New noise", size="sm", elem_id="dice")
-
-
 def _connect(page: Page) -> None:
     controls, own = page.controls, [page.controls["table"], page.controls["schedule"]]
 
@@ -123,7 +119,7 @@ LESSON = Lesson(
     answer=curves,
     tool=compare_schedules,
     outputs=pictures_and_run,
-    beside=("schedule", _bender, "steps", "model", "example", "seed", _dice),
+    beside=("schedule", _bender, "steps", "model", "example", "seed", new_noise),
     controls={"example": lambda: picker(MODELS, Curves.model, Curves.example)},
     updates=lambda asked: {"example": gr.HTML(value=str(asked.example), sheet=asked.model)},
     experiments=PRESETS,
